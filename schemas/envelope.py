@@ -47,6 +47,6 @@ def parse_event_type(text: str) -> tuple[str, int] | None:
     if not text.startswith(TYPE_PREFIX):
         return None
     name, dot, version = text[len(TYPE_PREFIX) :].rpartition(".v")
-    if not dot or not version.isascii() or not version.isdigit() or len(version) > 6:
+    if not name or not dot or not version.isascii() or not version.isdigit() or len(version) > 6:
         return None
     return name, int(version)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 AMOUNT_MINOR_MAX = 10**12
 """Ten billion dollars: far above any order, far below where JSON readers lose integers (2**53)."""
@@ -27,6 +27,11 @@ EXPONENTS = {
 """Minor-unit digits of the currencies that are accepted (source: ISO 4217, table A.1)."""
 
 
+def _hide_default(schema: dict[str, JsonValue]) -> None:
+    """The default stands for "not given" and is never seen; a schema must not promise it."""
+    schema.pop("default")
+
+
 class Money(BaseModel):
     """An amount of one currency, in its minor unit."""
 
@@ -34,7 +39,12 @@ class Money(BaseModel):
 
     amount: int = Field(ge=0, le=AMOUNT_MINOR_MAX, strict=True, description="Minor units.")
     currency: str = Field(pattern="^[A-Z]{3}$", description="ISO 4217 code.")
-    exponent: int = Field(default=-1, description="Decimal digits of the minor unit.")
+    exponent: int = Field(
+        default=-1,
+        strict=True,
+        description="Decimal digits of the minor unit; the currency's own if it is missing.",
+        json_schema_extra=_hide_default,
+    )
 
     @model_validator(mode="before")
     @classmethod

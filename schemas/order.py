@@ -16,12 +16,11 @@ QUANTITY_MAX = 10_000
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$")]
 """An order id: safe in a URL path, a Redis key and an effect key (it holds no colon)."""
-Principal = Annotated[str, Field(min_length=1, max_length=255)]
 IdempotencyKey = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")]
 """Up to 255 visible ASCII characters, as payment providers accept."""
 
 
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def _printable(text: str) -> str:
@@ -31,6 +30,7 @@ def _printable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_printable)]
+Principal = Annotated[Text, Field(min_length=1, max_length=255)]
 
 
 class _Strict(BaseModel):
@@ -97,6 +97,15 @@ class OrderRequest(OrderContent, _Strict):
     order_id: Id | None = None
     idempotency_key: IdempotencyKey | None = None
     customer: Principal | None = None
+
+    @model_validator(mode="after")
+    def _can_be_written(self) -> Self:
+        """What came through JSON's escapes (a lone surrogate) may have no bytes of its own."""
+        try:
+            self.model_dump_json()
+        except ValueError as error:
+            raise ValueError("some text in it cannot be written as UTF-8; remove it") from error
+        return self
 
 
 class Order(OrderContent):

@@ -1,0 +1,1 @@
+"""The mechanics of a saga: declarations, the step protocol, the pipeline. Touches no world."""

@@ -1,0 +1,138 @@
+"""From a failure to a dead letter, and from a letter back to the record that caused it."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+from agents.kernel.ports import Outgoing, Record
+from schemas import envelope
+from schemas.dead_letter import Cause, DeadLetter, Direction, Known, Origin, Owed
+from schemas.events import ChainEvent
+
+ERROR_CHARACTERS_MAX = 2_000
+"""A longer message is a body in disguise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong, where."""
+
+    agent: str
+    """Empty for a record that nobody can read: then it concerns all who read its topic."""
+    error: Exception
+    cause: Cause
+    step: str = ""
+    direction: Direction = "none"
+    attempt: int = 1
+    tries: int = 0
+    known: Known = "unknown"
+    order_id: str = ""
+
+
+def letter_of(failure: Failure, record: Record, trigger: Any, now_ms: int) -> DeadLetter:
+    """The letter of a failure; its id is a pure function of what failed."""
+    if failure.step:
+        letter_id = f"{failure.order_id}:{failure.step}:{failure.direction}:{failure.attempt}"
+    else:
+        letter_id = f"{record.topic}:{record.partition}:{record.offset}:{failure.attempt}"
+    return DeadLetter(
+        letter_id=letter_id,
+        order_id=failure.order_id,
+        agent=failure.agent,
+        step=failure.step,
+        direction=failure.direction,
+        attempt=failure.attempt,
+        cause=failure.cause,
+        known=failure.known,
+        error_type=type(failure.error).__name__,
+        error=str(failure.error)[:ERROR_CHARACTERS_MAX],
+        tries=failure.tries,
+        owed=_owed(trigger, failure),
+        raised_at_ms=now_ms,
+        origin=_origin(record),
+    )
+
+
+def encode_letter(letter: DeadLetter, topic: str, traceparent: str) -> Outgoing:
+    """The record of a letter, with the headers that Kafka's own dead letters carry (KIP-1191)."""
+    origin = letter.origin
+    key = letter.order_id or letter.letter_id
+    headers = {
+        envelope.CONTENT_TYPE: envelope.CONTENT_TYPE_JSON.decode(),
+        envelope.CE_TYPE: envelope.event_type("DeadLetter", 1),
+        envelope.CE_ID: letter.letter_id,
+        envelope.CE_SUBJECT: key,
+        envelope.LETTER_ID: letter.letter_id,
+        envelope.AGENT: letter.agent,
+        envelope.STEP: letter.step,
+        envelope.ATTEMPT: str(letter.attempt),
+        envelope.TRACEPARENT: traceparent,
+        "__dlq.errors.topic": origin.topic,
+        "__dlq.errors.partition": str(origin.partition),
+        "__dlq.errors.offset": str(origin.offset),
+        "__dlq.errors.group": letter.agent,
+        "__dlq.errors.delivery.count": str(letter.tries),
+        "__dlq.errors.message": letter.error[:200],
+    }
+    encoded = tuple((name, text.encode("utf-8", "replace")) for name, text in headers.items())
+    return Outgoing(topic, key.encode(), letter.model_dump_json().encode(), encoded)
+
+
+def record_of(letter: DeadLetter, edited_value_base64: str | None = None) -> Record:
+    """The record that the letter was written about, edited if the decision says so."""
+    origin = letter.origin
+    value = edited_value_base64 if edited_value_base64 is not None else origin.value_base64
+    return Record(
+        topic=origin.topic,
+        partition=origin.partition,
+        offset=origin.offset,
+        key=_bytes(origin.key_base64),
+        value=_bytes(value),
+        headers=tuple((name, base64.b64decode(text)) for name, text in origin.headers),
+        timestamp_ms=origin.timestamp_ms,
+    )
+
+
+def _origin(record: Record) -> Origin:
+    return Origin(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp_ms=record.timestamp_ms,
+        key_base64=_text(record.key),
+        value_base64=_text(record.value),
+        headers=tuple((name, base64.b64encode(v or b"").decode()) for name, v in record.headers),
+    )
+
+
+def _owed(trigger: Any, failure: Failure) -> Owed:
+    """What stays held while the letter is open: as the trigger's own ids tell it."""
+    if not isinstance(trigger, ChainEvent) or failure.cause == "given_up":
+        return Owed()
+    refs = trigger.refs
+    undone = _UNDONE_BY_THEN.get(type(trigger).__name__, "")
+    shipment = None if undone else refs.shipment
+    return Owed(
+        money=trigger.order.total if refs.payment_id else None,
+        stock=trigger.order.lines if refs.reservation_id and undone != "stock" else (),
+        shipment=f"{shipment.carrier} {shipment.shipment_id}" if shipment else "",
+    )
+
+
+_UNDONE_BY_THEN = {
+    "ShipmentCancelled": "shipment",
+    "ShipmentFailed": "shipment",
+    "StockReleased": "stock",
+    "StockRejected": "stock",
+}
+"""How far the chain has come when these events trigger the next link (stock: shipment too)."""
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)

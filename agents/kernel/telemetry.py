@@ -1,0 +1,38 @@
+"""Facts first, sinks second: what the kernel reports of itself.
+
+A sink (metrics, logs, spans) subclasses `Telemetry` and overrides what it wants to hear; the
+kernel never knows which sinks there are. Ids and payloads never become labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """One record was settled by an agent."""
+
+    agent: str
+    event: str
+    step: str
+    outcome: str
+    """Verdict of the ledger, or the event types emitted, or `letter`."""
+    order_id: str
+    attempt: int
+    tries: int
+    duration_s: float
+    traceparent: str
+
+
+class Telemetry:
+    """Hears nothing; subclass it."""
+
+    def processed(self, fact: Processed) -> None:
+        """A record was settled."""
+
+    def retried(self, agent: str, step: str, error_type: str) -> None:
+        """A try failed and is to be repeated."""
+
+    def waited(self, agent: str, what: str, why: str) -> None:
+        """A dependency is away; the agent waits."""
