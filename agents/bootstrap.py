@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 from agents.gateway import Gateway
@@ -21,6 +20,8 @@ from agents.kernel.errors import ConfigurationError
 from agents.kernel.parts import Parts
 from agents.kernel.pipeline import Pipeline
 from agents.kernel.ports import AnswerStore, RateLimit, SagaStore
+from agents.kernel.rules import check
+from agents.kernel.settings import Settings
 from agents.kernel.topics import DAY_MS, Topics
 from agents.notification import Notification
 from agents.payment import Payment
@@ -90,7 +91,7 @@ class Host:
         self.parts = parts
         self.stores = stores
         self._outside = outside
-        self._graph = choreography(parts.topics)
+        self._graph = choreography(parts.topics, parts.settings)
         self._breakers: dict[str, Breaker] = {}
         self.running: dict[str, Runs] = {name: self._assemble(name) for name in names}
 
@@ -155,19 +156,22 @@ class Host:
         return self._breakers[name]
 
 
-def choreography(topics: Topics) -> Choreography:
-    """The graph of all agents."""
-    return _choreography(topics)
+def choreography(topics: Topics, settings: Settings | None = None) -> Choreography:
+    """The graph of all agents, with the deadlines that these settings give them."""
+    return Choreography.of(AGENTS, topics, settings=settings)
 
 
-@cache
-def _choreography(topics: Topics) -> Choreography:
-    return Choreography.of(AGENTS, topics)
+def refuse_unsound(topics: Topics, settings: Settings) -> None:
+    """Start nothing that `chorale check` would not pass. Raises ConfigurationError."""
+    findings = check(choreography(topics, settings))
+    if findings:
+        sentences = "; ".join(finding.sentence for finding in findings)
+        raise ConfigurationError(f"the choreography is not sound: {sentences}")
 
 
 def wiring(parts: Parts) -> Wiring:
     """What the tracker knows of the choreography."""
-    graph = choreography(parts.topics)
+    graph = choreography(parts.topics, parts.settings)
     retention_ms = max(t.retention_ms or 0 for t in parts.topics.all)
     return Wiring(
         consuming_steps=graph.consuming_steps,

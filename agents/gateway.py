@@ -71,12 +71,11 @@ def read_order(submission: Submission) -> Order:
     """The order of a submission. Raises InvalidOrder."""
     try:
         request = OrderRequest.model_validate(submission.body)
+        content = request.model_dump(exclude={"order_id", "idempotency_key", "customer"})
+        named = {"order_id": submission.order_id, "customer": submission.customer}
+        return Order.model_validate({**content, **named})
     except ValidationError as error:
         raise InvalidOrder(_errors(error)) from error
-    content = request.model_dump(exclude={"order_id", "idempotency_key", "customer"})
-    return Order.model_validate(
-        {**content, "order_id": submission.order_id, "customer": submission.customer}
-    )
 
 
 def _errors(error: ValidationError) -> tuple[dict[str, str], ...]:
