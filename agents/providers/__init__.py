@@ -1,0 +1,1 @@
+"""The outside world: clients of payment, warehouse, carriers, channels; their simulator."""
