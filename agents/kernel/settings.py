@@ -17,6 +17,11 @@ class Settings(BaseSettings):
     bootstrap: str = Field(
         default="", description="Kafka bootstrap servers; empty: embedded broker."
     )
+    instance: str = Field(
+        default="",
+        description="Name of this process among those of its agent; a restart under the same "
+        "name takes its partitions back at once. Unique per agent; empty: none.",
+    )
     store_url: str = Field(default="", description="Redis or Valkey URL; empty: embedded store.")
     providers_url: str = Field(
         default="", description="Base URL of the providers; empty: simulator."

@@ -65,6 +65,7 @@ class _InHand:
     ctx: StepContext
     tries: int
     leased_until_s: float
+    epoch: int
     waited_s: float = 0.0
 
 
@@ -126,7 +127,7 @@ class Worker:
             key_attempts=self._key_attempts(trigger.order_id),
         )
         until_s = parts.clock.monotonic_s() + parts.settings.lease_ms / 1000
-        return _InHand(job, owner, record, ctx, record.tries, until_s)
+        return _InHand(job, owner, record, ctx, record.tries, until_s, reply.epoch)
 
     def _key_attempts(self, order_id: str) -> Callable[[str], Awaitable[int]]:
         async def key_attempt(step: str) -> int:
@@ -255,6 +256,7 @@ class Worker:
             blob=pack(records),
             direction=step.record.direction,
             unclaimed=unclaimed,
+            epoch=step.epoch,
         )
 
     def _reacts_itself(self, name: str, event: Event) -> bool:

@@ -72,8 +72,18 @@ async def test_commit_says_no_when_the_broker_refuses_it() -> None:
     consumer.error = CommitFailedError()
 
     assert await subscription.commit({PLACE: 1}, subscription.generation) is False
-    assert await subscription.commit({PLACE: 1}, subscription.generation - 1) is False
-    assert await subscription.commit({("payment.events", 9): 1}, subscription.generation) is False
+
+
+async def test_commit_is_not_sent_when_it_is_not_of_this_assignment() -> None:
+    """An earlier generation or a foreign partition does not even reach the broker."""
+    consumer, subscription = _joined()
+    generation = subscription.generation
+
+    assert not await subscription.commit({PLACE: 1}, generation - 1)
+    assert not await subscription.commit({("payment.events", 9): 1}, generation)
+    assert await subscription.commit({PLACE: 2}, generation)
+
+    assert consumer.committed == [{PLACE: 2}]
 
 
 async def test_everything_fails_when_the_log_failed_once() -> None:
@@ -177,6 +187,7 @@ class _Consumer:
         self.end = 0
         self.error: KafkaError | None = None
         self.commit_hangs = False
+        self.committed: list[dict[TopicPartition, int]] = []
         self.before_answer: Any = lambda: None
 
     def assignment(self) -> frozenset[TopicPartition]:
@@ -195,6 +206,7 @@ class _Consumer:
             raise self.error
         if self.commit_hangs:
             await asyncio.Event().wait()
+        self.committed.append(dict(offsets))
 
     async def end_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(places, self.end)

@@ -90,6 +90,8 @@ def test_settle_counts_for_nothing_when_its_assignment_is_over() -> None:
     watermarks = Watermarks()
 
     watermarks.settled(PLACE, 7)
+    assert watermarks.unsettled == 0
+    assert watermarks.advance() == {}
     watermarks.settled(PLACE, 8)
     watermarks.fetched(PLACE, 8)
     watermarks.settled(PLACE, 7)

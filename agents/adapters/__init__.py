@@ -1,0 +1,1 @@
+"""Where the ports of the kernel meet the world: Kafka, Redis, HTTP, memory."""
