@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from agents.adapters.kafka_admin import ensure_topics
-from agents.bootstrap import Host
+from agents.bootstrap import Host, refuse_unsound
 from agents.cli.connect import Connections, adopt_store, connections
 from agents.cli.supervise import Report
 from agents.kernel.errors import LogUnavailable, StoreUnavailable
@@ -64,6 +64,7 @@ class LogTelemetry(Telemetry):
 async def host(hosted: Hosted) -> None:
     """Run the agents until a signal. Raises ConfigurationError for what waiting cannot mend."""
     topics = load_topics()
+    refuse_unsound(topics, hosted.settings)
     stop = asyncio.Event()
     with _signals(stop):
         async with connections(hosted.settings, topics, LogTelemetry()) as found:

@@ -30,8 +30,7 @@ Source = Annotated[str, typer.Argument(metavar="FILE", help="A file of NDJSON, o
 @command
 async def publish(source: Source, *, as_json: Json = False) -> int:
     """Write orders straight into Kafka, one JSON object a line, past the HTTP gateway."""
-    if source != "-" and not Path(source).is_file():
-        raise WrongUsage(f"there is no file {source}; give a file of NDJSON, or - for stdin")
+    _refuse_missing(source)
     settings, _ = settings_here()
     topic = load_topics().inbox
     speaker = Speaker(as_json=as_json)
@@ -86,6 +85,11 @@ def inbox_order_id(body: dict[str, Any]) -> str:
         known = customer if isinstance(customer, str) and customer else DIRECT_CUSTOMER
         return order_id_of(known, body["idempotency_key"])
     return ""
+
+
+def _refuse_missing(source: str) -> None:
+    if source != "-" and not Path(source).is_file():
+        raise WrongUsage(f"there is no file {source}; give a file of NDJSON, or - for stdin")
 
 
 def _lines(source: str) -> Iterator[bytes]:

@@ -172,6 +172,15 @@ def unpack(blob: str) -> list[Outgoing]:
     ]
 
 
+def name_of(record: Outgoing) -> str:
+    """The event type of a record of ours; `DeadLetter` for a letter."""
+    for name, value in record.headers:
+        if name == envelope.CE_TYPE:
+            parsed = envelope.parse_event_type(value.decode())
+            return parsed[0] if parsed else ""
+    return ""
+
+
 def body_hash(value: bytes) -> str:
     """Sixteen hex digits of SHA-256: enough to tell two bodies of one id apart."""
     return hashlib.sha256(value).hexdigest()[:16]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents.kernel.codec import unpack
+from agents.kernel.codec import name_of, unpack
 from agents.kernel.protocol import Compact, Records, State, StepRecord
-from schemas import envelope
 
 
 def compaction_of(
@@ -40,10 +39,4 @@ def _acted(record: StepRecord | None) -> bool:
 
 
 def _stored_events(record: StepRecord) -> list[str]:
-    names = []
-    for outgoing in unpack(record.blob):
-        headers = dict(outgoing.headers)
-        parsed = envelope.parse_event_type(headers.get(envelope.CE_TYPE, b"").decode())
-        if parsed:
-            names.append(parsed[0])
-    return names
+    return [name_of(outgoing) for outgoing in unpack(record.blob)]

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agents.kernel.agent import Agent
-from agents.kernel.codec import unpack
+from agents.kernel.codec import name_of, unpack
 from agents.kernel.consumer import Consumer, ConsumerParts
 from agents.kernel.dead_letter import Failure, encode_letter, letter_of, record_of
 from agents.kernel.errors import LeaseLost, PoisonRecord
@@ -32,6 +32,7 @@ from agents.kernel.persistence import Persistence
 from agents.kernel.ports import Outgoing, Record
 from agents.kernel.protocol import Begin, Reply, Role, Verdict
 from agents.kernel.routing import Decided, Job, Router
+from agents.kernel.telemetry import Processed
 from agents.kernel.work import Worker
 from schemas import envelope
 
@@ -110,7 +111,22 @@ class Pipeline:
         if isinstance(job, Decided):
             await self._read_again(job)
         elif job is not None:
-            await self._settle(job)
+            started_s = self._parts.clock.monotonic_s()
+            published = await self._settle(job)
+            self._tell(job, published, started_s)
+
+    def _tell(self, job: Job, published: list[Outgoing], started_s: float) -> None:
+        trigger = job.trigger
+        fact = Processed(
+            agent=self._agent.name,
+            event=trigger.type,
+            step=job.step,
+            outcome=",".join(name_of(record) for record in published),
+            order_id=trigger.order_id,
+            duration_s=self._parts.clock.monotonic_s() - started_s,
+            traceparent=trigger.traceparent,
+        )
+        self._parts.telemetry.processed(fact)
 
     async def perform(self, job: Job) -> list[Outgoing]:
         """Do a job that came over HTTP; returns its outcome once the broker has it."""

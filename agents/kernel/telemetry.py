@@ -17,10 +17,8 @@ class Processed:
     event: str
     step: str
     outcome: str
-    """Verdict of the ledger, or the event types emitted, or `letter`."""
+    """The event types that were published, with commas; empty if there was nothing to say."""
     order_id: str
-    attempt: int
-    tries: int
     duration_s: float
     traceparent: str
 

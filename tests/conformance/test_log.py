@@ -1,68 +1,39 @@
 """One suite for every log: memory, the embedded broker, Apache Kafka.
 
-What a backend need not pass stands in `EXCEPTIONS`, with the reason; everything else it must.
+What a backend need not pass stands in `logs.EXCEPTIONS`, with the reason; everything else it must.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from agents.adapters.kafka import KafkaLog
-from agents.adapters.kafka_admin import ensure_topics
-from agents.adapters.kafka_subscription import KafkaSubscription
 from agents.adapters.log_rules import RECORD_BYTES_MAX
-from agents.adapters.memory_log import MemoryLog, MemorySubscription
+from agents.adapters.memory_log import MemoryLog
 from agents.kernel.errors import ConfigurationError, LogUnavailable, TerminalFault
-from agents.kernel.ports import Outgoing, Record
-from agents.kernel.topics import Topic, TopicRole, Topics
-
-PARTITIONS = 3
-WITHIN_S = 40.0
-"""A group settles in one heartbeat (2 s) as a rule, in one session (6 s) after a loss."""
-
-EXCEPTIONS = {
-    "test_null_values_and_headers_survive_when_an_outsider_wrote_them": {
-        "memory": "nobody but us can write to it, and we write no null values",
-    },
-    "test_compressed_records_are_read_when_an_outsider_compressed_them": {
-        "memory": "nobody but us can write to it",
-    },
-    "test_unknown_topic_is_refused_when_nobody_made_it": {
-        "memory": "topics come into being when somebody names them",
-    },
-    "test_partitions_move_when_a_member_is_lost": {
-        "embedded": "it never ends a session: what a lost member had waits for its restart under "
-        "the same instance name",
-        "kafka": "a member is lost by killing its process: tests/integration/test_two_workers.py",
-    },
-    "test_partitions_come_back_at_once_when_a_named_member_restarts": {
-        "memory": "members have no names: whoever joins gets a share at once",
-    },
-}
-
-Member = MemorySubscription | KafkaSubscription
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """One log under test, and what only its kind can do."""
-
-    name: str
-    address: str
-    log: MemoryLog | KafkaLog
-    ensure: Callable[[Topics], Awaitable[object]]
-
-    async def topics(self, count: int = 1, partitions: int = PARTITIONS) -> list[str]:
-        """So many new topics."""
-        made = _topics(count, partitions)
-        await self.ensure(made)
-        return [topic.name for topic in made.all]
+from agents.kernel.ports import Record
+from agents.kernel.topics import Topics
+from tests.conformance.logs import (
+    EXCEPTIONS,
+    PARTITIONS,
+    WITHIN_S,
+    Backend,
+    collect,
+    collect_each,
+    new_group,
+    new_topics,
+    opened,
+    outgoing,
+    read_all,
+    stay,
+    topic_named,
+    until,
+)
 
 
 @pytest.fixture(
@@ -85,26 +56,19 @@ def service(request: pytest.FixtureRequest) -> tuple[str, str]:
 @pytest.fixture
 async def backend(service: tuple[str, str]) -> AsyncIterator[Backend]:
     """The log of that kind, opened."""
-    kind, address = service
-    if kind == "memory":
-        memory = MemoryLog(PARTITIONS)
-        yield Backend(kind, address, memory, memory.ensure_topics)
-        return
-    kafka = KafkaLog(address)
-    await kafka.open()
-    yield Backend(kind, address, kafka, lambda topics: ensure_topics(address, topics))
-    await kafka.close()
+    async with opened(*service) as backend:
+        yield backend
 
 
 async def test_records_come_in_order_when_they_share_a_key(backend: Backend) -> None:
     """What was published under one key is fetched in that order, and nothing is missing."""
     [topic] = await backend.topics()
-    records = [_out(topic, f"order-{i % 7}", str(i)) for i in range(200)]
+    records = [outgoing(topic, f"order-{i % 7}", str(i)) for i in range(200)]
     await backend.log.publish(records[:120])
     await backend.log.publish(records[120:])
 
-    member = await backend.log.subscribe(_group(), [topic])
-    fetched = await _collect(member, 200)
+    member = await backend.log.subscribe(new_group(), [topic])
+    fetched = await collect(member, 200)
     generation = member.generation
     await member.close()
 
@@ -119,9 +83,9 @@ async def test_headers_survive_when_they_repeat_or_are_empty(backend: Backend) -
     [topic] = await backend.topics()
     headers = (("chorale-a", b"1"), ("chorale-a", b"2"), ("chorale-empty", b""), ("ä", b"\xff"))
 
-    await backend.log.publish([replace(_out(topic, "order", "x"), headers=headers)])
+    await backend.log.publish([replace(outgoing(topic, "order", "x"), headers=headers)])
 
-    [record] = await _all(backend, [topic])
+    [record] = await read_all(backend, [topic])
     assert record.headers == headers
     assert record.header("chorale-a") == "2"
     assert (record.key, record.value) == (b"order", b"x")
@@ -138,7 +102,7 @@ async def test_null_values_and_headers_survive_when_an_outsider_wrote_them(
     await outsider.send_and_wait(topic, b"{}", key=None, partition=0)
     await outsider.stop()
 
-    records = {record.value: record for record in await _all(backend, [topic])}
+    records = {record.value: record for record in await read_all(backend, [topic])}
 
     assert records[None].key == b"order"
     assert records[None].header("empty") == ""
@@ -157,7 +121,7 @@ async def test_compressed_records_are_read_when_an_outsider_compressed_them(
     await outsider.send_and_wait(topic, b"x" * 500, key=b"order")
     await outsider.stop()
 
-    [record] = await _all(backend, [topic])
+    [record] = await read_all(backend, [topic])
 
     assert record.value == b"x" * 500
 
@@ -167,9 +131,9 @@ async def test_key_lives_on_one_partition_number_when_topics_differ(backend: Bac
     topics = await backend.topics(2)
     keys = [f"order-{i}" for i in range(30)]
 
-    await backend.log.publish([_out(topic, key, "x") for key in keys for topic in topics])
+    await backend.log.publish([outgoing(topic, key, "x") for key in keys for topic in topics])
 
-    records = await _all(backend, topics)
+    records = await read_all(backend, topics)
     for key in keys:
         assert len({r.partition for r in records if r.key == key.encode()}) == 1
     assert {r.partition for r in records} == set(range(PARTITIONS))
@@ -177,15 +141,15 @@ async def test_key_lives_on_one_partition_number_when_topics_differ(backend: Bac
 
 async def test_new_member_starts_at_the_commit_when_the_last_one_left(backend: Backend) -> None:
     """Committed records do not come again; uncommitted ones do."""
-    [topic], group = await backend.topics(partitions=1), _group()
-    await backend.log.publish([_out(topic, "order", str(i)) for i in range(10)])
+    [topic], group = await backend.topics(partitions=1), new_group()
+    await backend.log.publish([outgoing(topic, "order", str(i)) for i in range(10)])
     first = await backend.log.subscribe(group, [topic])
-    await _collect(first, 10)
+    await collect(first, 10)
     assert await first.commit({(topic, 0): 6}, first.generation)
     await first.close()
 
     second = await backend.log.subscribe(group, [topic])
-    fetched = await _collect(second, 4)
+    fetched = await collect(second, 4)
     await second.close()
 
     assert [r.offset for r in fetched] == [6, 7, 8, 9]
@@ -194,14 +158,14 @@ async def test_new_member_starts_at_the_commit_when_the_last_one_left(backend: B
 
 async def test_everything_comes_again_when_nothing_was_committed(backend: Backend) -> None:
     """Fetching alone moves nothing: the next member gets the same records."""
-    [topic], group = await backend.topics(), _group()
-    await backend.log.publish([_out(topic, f"order-{i}", "x") for i in range(20)])
+    [topic], group = await backend.topics(), new_group()
+    await backend.log.publish([outgoing(topic, f"order-{i}", "x") for i in range(20)])
     first = await backend.log.subscribe(group, [topic])
-    before = await _collect(first, 20)
+    before = await collect(first, 20)
     await first.close()
 
     second = await backend.log.subscribe(group, [topic])
-    after = await _collect(second, 20)
+    after = await collect(second, 20)
     await second.close()
 
     assert {(r.place, r.offset) for r in before} == {(r.place, r.offset) for r in after}
@@ -209,18 +173,18 @@ async def test_everything_comes_again_when_nothing_was_committed(backend: Backen
 
 async def test_commit_changes_nothing_when_its_generation_is_over(backend: Backend) -> None:
     """A commit of an earlier assignment, or of a foreign partition, is refused."""
-    [topic], group = await backend.topics(partitions=1), _group()
-    await backend.log.publish([_out(topic, "order", str(i)) for i in range(5)])
+    [topic], group = await backend.topics(partitions=1), new_group()
+    await backend.log.publish([outgoing(topic, "order", str(i)) for i in range(5)])
     first = await backend.log.subscribe(group, [topic])
-    await _collect(first, 5)
+    await collect(first, 5)
     old = first.generation
     second = await backend.log.subscribe(group, [topic])
-    await _until(lambda: first.generation != old, first, second)
+    await until(lambda: first.generation != old, first, second)
 
     assert await first.commit({(topic, 0): 5}, old) is False
     assert await first.commit({(topic, 7): 1}, first.generation) is False
     await first.close()
-    fetched = await _collect(second, 5)
+    fetched = await collect(second, 5)
     await second.close()
 
     assert [r.offset for r in fetched] == [0, 1, 2, 3, 4]
@@ -228,12 +192,12 @@ async def test_commit_changes_nothing_when_its_generation_is_over(backend: Backe
 
 async def test_one_member_has_all_of_an_order_when_two_share_a_group(backend: Backend) -> None:
     """Range over two topics: one partition number of both is always on the same member."""
-    topics, group = await backend.topics(2), _group()
+    topics, group = await backend.topics(2), new_group()
     members = [await backend.log.subscribe(group, topics) for _ in range(2)]
     keys = [f"order-{i}" for i in range(40)]
-    await backend.log.publish([_out(topic, key, "x") for key in keys for topic in topics])
+    await backend.log.publish([outgoing(topic, key, "x") for key in keys for topic in topics])
 
-    seen = await _collect_each(members, 80)
+    seen = await collect_each(members, 80)
 
     owners: dict[bytes | None, set[int]] = {}
     for index, records in enumerate(seen):
@@ -247,17 +211,17 @@ async def test_one_member_has_all_of_an_order_when_two_share_a_group(backend: Ba
 
 async def test_partitions_move_when_a_member_leaves(backend: Backend) -> None:
     """What the leaver had not committed comes to the member that stays."""
-    topics, group = await backend.topics(2), _group()
+    topics, group = await backend.topics(2), new_group()
     stays = await backend.log.subscribe(group, topics)
     leaves = await backend.log.subscribe(group, topics)
     keys = [f"order-{i}" for i in range(20)]
-    await backend.log.publish([_out(topic, key, "x") for key in keys for topic in topics])
-    before = await _collect_each([stays, leaves], 40)
+    await backend.log.publish([outgoing(topic, key, "x") for key in keys for topic in topics])
+    before = await collect_each([stays, leaves], 40)
     generation = stays.generation
 
     await leaves.close()
-    await _until(lambda: stays.generation != generation, stays)
-    after = await _collect(stays, 40)
+    await until(lambda: stays.generation != generation, stays)
+    after = await collect(stays, 40)
     await stays.close()
 
     assert before[1], "the leaver had work"
@@ -270,10 +234,10 @@ async def test_partitions_move_when_a_member_is_lost(backend: Backend) -> None:
     """A lost member's commits are refused, and it must join again."""
     log = backend.log
     assert isinstance(log, MemoryLog)
-    [topic], group = await backend.topics(), _group()
+    [topic], group = await backend.topics(), new_group()
     stays, lost = await log.subscribe(group, [topic]), await log.subscribe(group, [topic])
-    await log.publish([_out(topic, f"order-{i}", "x") for i in range(20)])
-    records = (await _collect_each([stays, lost], 20))[1]
+    await log.publish([outgoing(topic, f"order-{i}", "x") for i in range(20)])
+    records = (await collect_each([stays, lost], 20))[1]
 
     log.drop_member(lost)
 
@@ -281,27 +245,27 @@ async def test_partitions_move_when_a_member_is_lost(backend: Backend) -> None:
     assert not await lost.commit({records[0].place: 1}, records[0].generation)
     with pytest.raises(LogUnavailable, match="subscribe anew"):
         await lost.fetch(1)
-    assert len(await _collect(stays, 20)) == 20
+    assert len(await collect(stays, 20)) == 20
 
 
 async def test_partitions_come_back_at_once_when_a_named_member_restarts(
     backend: Backend,
 ) -> None:
     """A restart under its instance name disturbs nobody, even where no session ever ends."""
-    [topic], group = await backend.topics(), _group()
+    [topic], group = await backend.topics(), new_group()
     logs = [KafkaLog(backend.address, instance=name) for name in ("one", "two", "one")]
     other = await logs[1].subscribe(group, [topic])
     first = await logs[0].subscribe(group, [topic])
-    await backend.log.publish([_out(topic, f"order-{i}", "x") for i in range(20)])
-    before = (await _collect_each([first, other], 20))[0]
+    await backend.log.publish([outgoing(topic, f"order-{i}", "x") for i in range(20)])
+    before = (await collect_each([first, other], 20))[0]
     generation = other.generation
 
     await first.close()  # a named member says no goodbye, so this is a crash to the broker
     again = await logs[2].subscribe(group, [topic])
-    after = await _collect(again, len(before))
+    after = await collect(again, len(before))
 
     assert {(r.place, r.offset) for r in after} == {(r.place, r.offset) for r in before}
-    assert await other.fetch(0) == []
+    await stay(other, 2.5)  # a rebalance would be heard of with the next heartbeat, every 2 s
     assert other.generation == generation
     await asyncio.gather(other.close(), again.close(), *(log.close() for log in logs))
 
@@ -309,10 +273,10 @@ async def test_partitions_come_back_at_once_when_a_named_member_restarts(
 async def test_old_records_come_first_when_the_group_is_new(backend: Backend) -> None:
     """A group that starts after the first event does not skip it."""
     [topic] = await backend.topics()
-    await backend.log.publish([_out(topic, "order", "first")])
+    await backend.log.publish([outgoing(topic, "order", "first")])
 
-    member = await backend.log.subscribe(_group(), [topic])
-    [record] = await _collect(member, 1)
+    member = await backend.log.subscribe(new_group(), [topic])
+    [record] = await collect(member, 1)
     await member.close()
 
     assert (record.value, record.offset) == (b"first", 0)
@@ -323,17 +287,14 @@ async def test_membership_lasts_and_nothing_is_lost_when_only_zero_is_fetched(
 ) -> None:
     """A full house stays in the group longer than a session, and then gets every record."""
     [topic] = await backend.topics()
-    member = await backend.log.subscribe(_group(), [topic])
+    member = await backend.log.subscribe(new_group(), [topic])
     before = member.generation
-    await backend.log.publish([_out(topic, f"order-{i}", "x") for i in range(30)])
-    some = await _collect(member, 5, at_once=5)
+    await backend.log.publish([outgoing(topic, f"order-{i}", "x") for i in range(30)])
+    some = await collect(member, 5, at_once=5)
     quiet_s = 0.0 if backend.name == "memory" else 7.0
 
-    deadline = asyncio.get_running_loop().time() + quiet_s
-    while asyncio.get_running_loop().time() <= deadline:
-        assert await member.fetch(0) == []
-        await asyncio.sleep(quiet_s / 20)
-    rest = await _collect(member, 25)
+    await stay(member, quiet_s)
+    rest = await collect(member, 25)
     after = member.generation
     await member.close()
 
@@ -344,8 +305,8 @@ async def test_membership_lasts_and_nothing_is_lost_when_only_zero_is_fetched(
 async def test_fetch_returns_at_most_so_many_when_more_are_there(backend: Backend) -> None:
     """The limit is a limit, and partitions take turns below it."""
     [topic] = await backend.topics()
-    await backend.log.publish([_out(topic, f"order-{i}", "x") for i in range(90)])
-    member = await backend.log.subscribe(_group(), [topic])
+    await backend.log.publish([outgoing(topic, f"order-{i}", "x") for i in range(90)])
+    member = await backend.log.subscribe(new_group(), [topic])
 
     fetched: list[Record] = []
     async with asyncio.timeout(WITHIN_S):
@@ -365,50 +326,50 @@ async def test_reading_all_ends_when_the_end_at_the_call_is_reached(backend: Bac
     topics = await backend.topics(2, partitions=1)
     # More than one answer of a broker holds, so that a later answer brings late records as well.
     old, late = "x" * 2_000, "late"
-    await backend.log.publish([_out(t, f"order-{i}", old) for i in range(700) for t in topics])
+    await backend.log.publish([outgoing(t, f"order-{i}", old) for i in range(700) for t in topics])
 
     read: list[Record] = []
     async with asyncio.timeout(WITHIN_S):
         async for record in backend.log.read_all(topics):
             if len(read) % 100 == 0:
-                await backend.log.publish([_out(topic, "order", late) for topic in topics])
+                await backend.log.publish([outgoing(topic, "order", late) for topic in topics])
             read.append(record)
 
     assert {r.value for r in read} == {old.encode()}
     for topic in topics:
         assert [r.offset for r in read if r.topic == topic] == list(range(700))
-    assert await _all(backend, await backend.topics()) == []
+    assert await read_all(backend, await backend.topics()) == []
 
 
 async def test_oversized_record_is_refused_when_it_is_published(backend: Backend) -> None:
     """Nothing is sent, and the fault is one that no retry can mend."""
     [topic] = await backend.topics()
-    large = _out(topic, "order", "x" * RECORD_BYTES_MAX)
-    largest = _out(topic, "order", "x" * (RECORD_BYTES_MAX - len("order")))
+    large = outgoing(topic, "order", "x" * RECORD_BYTES_MAX)
+    largest = outgoing(topic, "order", "x" * (RECORD_BYTES_MAX - len("order")))
 
     with pytest.raises(TerminalFault, match="exceeds the limit"):
-        await backend.log.publish([_out(topic, "order", "small"), large])
+        await backend.log.publish([outgoing(topic, "order", "small"), large])
     await backend.log.publish([largest])
 
-    assert [r.value for r in await _all(backend, [topic])] == [largest.value]
+    assert [r.value for r in await read_all(backend, [topic])] == [largest.value]
 
 
 async def test_topics_stay_as_they_are_when_they_are_ensured_twice_at_once(
     backend: Backend,
 ) -> None:
     """Many processes may start at the same time, and again later."""
-    topics = _topics(3, PARTITIONS)
+    topics = new_topics(3, PARTITIONS)
 
     await asyncio.gather(backend.ensure(topics), backend.ensure(topics))
-    await backend.log.publish([_out(topics.all[0].name, "order", "x")])
+    await backend.log.publish([outgoing(topics.all[0].name, "order", "x")])
     await backend.ensure(topics)
 
-    assert len(await _all(backend, [topic.name for topic in topics.all])) == 1
+    assert len(await read_all(backend, [topic.name for topic in topics.all])) == 1
 
 
 async def test_other_partition_count_is_refused_when_a_topic_exists(backend: Backend) -> None:
     """The message names the topic, what was found and what was wanted."""
-    topics = _topics(1, 2)
+    topics = new_topics(1, 2)
     await backend.ensure(topics)
     more = Topics(tuple(replace(topic, partitions=5) for topic in topics.all), 5)
 
@@ -421,61 +382,14 @@ async def test_other_partition_count_is_refused_when_a_topic_exists(backend: Bac
 
 async def test_unknown_topic_is_refused_when_nobody_made_it(backend: Backend) -> None:
     """No broker makes a topic by accident, with a partition count of its own."""
-    topic = _topics(1, 1).all[0].name
+    topic = new_topics(1, 1).all[0].name
     message = f"{topic} does not exist"
 
     with pytest.raises(LogUnavailable, match=message):
-        await backend.log.publish([_out(topic, "order", "x")])
+        await backend.log.publish([outgoing(topic, "order", "x")])
     with pytest.raises(LogUnavailable, match=message):
-        await backend.log.subscribe(_group(), [topic])
+        await backend.log.subscribe(new_group(), [topic])
     with pytest.raises(LogUnavailable, match=message):
-        await _all(backend, [topic])
+        await read_all(backend, [topic])
 
-    await backend.ensure(Topics((_topic(topic, PARTITIONS),), PARTITIONS))
-
-
-def _topic(name: str, partitions: int) -> Topic:
-    return Topic(name, name, TopicRole.EVENTS, partitions, 1, 3_600_000)
-
-
-def _topics(count: int, partitions: int) -> Topics:
-    names = [f"t-{uuid.uuid4().hex[:12]}" for _ in range(count)]
-    return Topics(tuple(_topic(name, partitions) for name in names), partitions)
-
-
-def _group() -> str:
-    return f"g-{uuid.uuid4().hex[:12]}"
-
-
-def _out(topic: str, key: str, value: str) -> Outgoing:
-    return Outgoing(topic, key.encode(), value.encode())
-
-
-async def _all(backend: Backend, topics: Sequence[str]) -> list[Record]:
-    async with asyncio.timeout(WITHIN_S):
-        return [record async for record in backend.log.read_all(topics)]
-
-
-async def _collect(member: Member, count: int, at_once: int = 500) -> list[Record]:
-    return (await _collect_each([member], count, at_once))[0]
-
-
-async def _collect_each(
-    members: Sequence[Member], count: int, at_once: int = 500
-) -> list[list[Record]]:
-    """So many different records of the present assignments, by member."""
-    seen: list[list[Record]] = [[] for _ in members]
-    async with asyncio.timeout(WITHIN_S):
-        while len({(r.place, r.offset) for records in seen for r in records}) < count:
-            fetched = await asyncio.gather(*(member.fetch(at_once) for member in members))
-            for index, (member, records) in enumerate(zip(members, fetched, strict=True)):
-                present = [r for r in seen[index] if r.generation == member.generation]
-                seen[index] = present + records
-    return seen
-
-
-async def _until(reached: Callable[[], bool], *members: Member) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not reached():
-            await asyncio.gather(*(member.fetch(0) for member in members))
-            await asyncio.sleep(0.05)
+    await backend.ensure(Topics((topic_named(topic, PARTITIONS),), PARTITIONS))
