@@ -181,3 +181,5 @@ def log_to_stderr() -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     logging.getLogger("chorale").setLevel(logging.INFO)
+    # An outage is reported by our own health; the library would say it twenty times a second.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
