@@ -8,6 +8,7 @@ import pytest
 
 from agents.bootstrap import NAMES
 from agents.kernel.protocol import OVER, Read
+from agents.kernel.telemetry import Processed, Telemetry
 from agents.sightings import view_of
 from agents.tracker import COMPACT_AFTER_MS
 from schemas.dead_letter import Action
@@ -214,3 +215,35 @@ def test_a_settled_saga_is_compacted_and_still_answers_late_records(world: World
     assert "OrderRejected" in world.events("o-1")
     assert status(world) is SagaStatus.COMPLETED
     assert world.report().balanced
+
+
+class Heard(Telemetry):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.facts: list[Processed] = []
+
+    def processed(self, fact: Processed) -> None:
+        self.facts.append(fact)
+
+
+def test_every_processed_record_is_told_once_with_its_outcome() -> None:
+    """Telemetry hears of each step what it published and how long that took."""
+    heard = Heard()
+    world = World(seed=1, telemetry=heard)
+    world.submit(order_body("o-1"))
+    world.run()
+    world.close()
+
+    told = {(f.agent, f.step): f.outcome for f in heard.facts}
+    assert told == {
+        ("gateway", "place"): "OrderPlaced",
+        ("payment", "create"): "PaymentCreated",
+        ("payment", "confirm"): "PaymentAuthorized",
+        ("inventory", "reserve"): "StockReserved",
+        ("shipping", "label"): "ShipmentLabelled",
+        ("payment", "capture"): "PaymentCaptured",
+        ("notification", "notify"): "Notified",
+    }
+    assert {f.order_id for f in heard.facts} == {"o-1"}
+    assert all(f.duration_s >= 0 for f in heard.facts)

@@ -28,6 +28,7 @@ from agents.bootstrap import NAMES, Host, Outside, Stores, choreography
 from agents.kernel.parts import Parts
 from agents.kernel.ports import Outgoing, Record
 from agents.kernel.settings import Settings
+from agents.kernel.telemetry import Telemetry
 from agents.kernel.topics import load_topics
 from agents.letters import OpenLetters
 from agents.ports import Target
@@ -72,6 +73,7 @@ class Node(Mortal):
             ids=world.ids,
             topics=world.topics,
             settings=world.settings,
+            telemetry=world.telemetry,
         )
 
         async def reach(name: str) -> None:
@@ -97,13 +99,14 @@ class World:
     """Log, stores, providers, time; nodes come and go."""
 
     def __init__(
-        self, seed: int = 0, crash_at: int | None = None, settings: Settings | None = None
+        self, seed: int = 0, crash_at: int | None = None, telemetry: Telemetry | None = None
     ) -> None:
         self.loop = VirtualLoop(seed)
         self.clock = VirtualClock(self.loop)
         self.random = SeededRandom(seed)
         self.ids = CountedIds()
-        self.settings = settings or BRISK
+        self.settings = BRISK
+        self.telemetry = telemetry or Telemetry()
         self.topics = load_topics()
         self.points = CrashPoints(crash_at)
         self.log = MemoryLog(self.topics.partitions)
