@@ -80,6 +80,10 @@ def read_order(submission: Submission) -> Order:
 
 def _errors(error: ValidationError) -> tuple[dict[str, str], ...]:
     found: list[Any] = error.errors(include_url=False, include_input=False)[:ERRORS_MAX]
-    return tuple(
-        {"pointer": "/" + "/".join(map(str, e["loc"])), "detail": str(e["msg"])} for e in found
-    )
+    return tuple({"pointer": _pointer(e["loc"]), "detail": str(e["msg"])} for e in found)
+
+
+def _pointer(place: tuple[int | str, ...]) -> str:
+    """A JSON pointer (RFC 6901); the empty one is the whole order."""
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in place)
+    return "".join(f"/{part}" for part in parts)

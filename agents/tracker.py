@@ -204,10 +204,10 @@ class TrackerLoop:
             try:
                 await act()
             except StoreUnavailable as error:
-                self._parts.health.down("store", str(error))
+                self._parts.health.down("saga store", str(error))
                 await self._parts.clock.sleep(1.0)
             else:
-                self._parts.health.up("store")
+                self._parts.health.up("saga store")
                 return
 
     async def _bury(self, record: Record, error: PoisonRecord) -> None:

@@ -14,7 +14,9 @@ from agents.cli.orders import SUBJECT
 from agents.cli.services import described
 
 NAME_WIDTH = 10
-"""Of the first column."""
+VERSION_WIDTH = 34
+ADDRESS_WIDTH = 28
+"""Of the columns."""
 
 
 def lines(machine: Machine, took_s: float) -> Iterator[str]:
@@ -22,10 +24,10 @@ def lines(machine: Machine, took_s: float) -> Iterator[str]:
     for role, service in roles(machine).items():
         version = f"{service.name} {service.version}".strip()
         pid = f"pid {service.pid}" if service.pid else ""
-        yield f"{role:<{NAME_WIDTH}}{version:<32}{service.address:<30}{pid}".rstrip()
+        yield f"{role:<{NAME_WIDTH}}{version:<{VERSION_WIDTH}}{service.address:<{ADDRESS_WIDTH}}{pid}".rstrip()
         yield f"{'':<{NAME_WIDTH}}  {service.guarantee}"
     for name, agent in machine.agents.items():
-        yield f"{'agent':<{NAME_WIDTH}}{name:<32}{'':<30}pid {agent.pid}"
+        yield f"{'agent':<{NAME_WIDTH}}{name:<{VERSION_WIDTH}}{'':<{ADDRESS_WIDTH}}pid {agent.pid}"
     running = machine.running
     yield f"{'gateway':<{NAME_WIDTH}}{running.gateway_url}   Python {platform.python_version()}"
     yield f"{'data':<{NAME_WIDTH}}{running.data_dir}   logs in logs/, this process is {os.getpid()}"

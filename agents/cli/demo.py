@@ -188,8 +188,8 @@ def _next(folder: Path, took_s: float) -> list[str]:
     return [
         "",
         f"The demo took {took_s:.0f} s. Its logs are in {folder / 'logs'}.",
-        "Next: `chorale up` runs it for you to play with, and kills nobody; `chorale order` in a",
-        "second terminal places an order; docs/architecture.md says how it hangs together.",
+        "Next: `chorale up` runs the system until Ctrl-C, and `chorale order` in a second terminal",
+        "places an order; docs/architecture.md says how it hangs together.",
     ]
 
 

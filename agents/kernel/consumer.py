@@ -100,7 +100,10 @@ class Consumer:
         settings = self._parts.settings
         while not self._stopping.is_set():
             room = settings.records_in_flight_max - self._watermarks.unsettled
-            if room <= 0 or "store" in self._parts.health.troubles:
+            if "store" in self._parts.health.troubles:
+                # One record at most asks whether it is back; nobody else might.
+                room = 0 if self._watermarks.unsettled else 1
+            if room <= 0:
                 await subscription.fetch(0)
                 await self._wait_for_room()
                 continue

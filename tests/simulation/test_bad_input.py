@@ -42,14 +42,15 @@ def broken(**changes: Any) -> dict[str, Any]:
         (broken(lines__0__quantity=1.5), "/lines/0/quantity"),
         (broken(lines__0__unit_price__amount=-1), "/lines/0/unit_price/amount"),
         (broken(lines__0__unit_price__amount=2**63), "/lines/0/unit_price/amount"),
-        (broken(lines__1__unit_price__currency="EUR"), "/"),
-        (broken(total__amount=1), "/"),
+        (broken(lines__1__unit_price__currency="EUR"), ""),
+        (broken(total__amount=1), ""),
         (broken(total__currency="XXX"), "/total"),
         (broken(total__exponent=3), "/total"),
         (broken(payment_token="4111111111111111"), "/payment_token"),
         (broken(ship_to__country="usa"), "/ship_to/country"),
         (broken(ship_to__name="Al\u0000ice"), "/ship_to/name"),
         (broken(surprise=1), "/surprise"),
+        ({**order_body("o-bad"), "a/b~c": 1}, "/a~1b~0c"),
     ],
 )
 def test_an_invalid_order_is_rejected_with_a_pointer(
@@ -62,7 +63,7 @@ def test_an_invalid_order_is_rejected_with_a_pointer(
 
     rejected = [r for r in world.records() if "OrderRejected" in r.header("ce_type")]
     errors = json.loads(rejected[0].value or b"")["errors"]
-    assert any(e["pointer"].startswith(pointer) for e in errors), errors
+    assert pointer in [e["pointer"] for e in errors], errors
     assert set(world.balance().orders) - {""} == {"o-good"}
     assert world.report().completed == 1
     assert world.report().balanced

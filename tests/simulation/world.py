@@ -150,6 +150,8 @@ class World:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_until_complete(self._run(names, idle_s))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
         finally:
             asyncio.set_event_loop(None)
 
@@ -193,7 +195,8 @@ class World:
     # ---- how it runs --------------------------------------------------------------------------
 
     async def _run(self, names: tuple[str, ...], idle_s: float) -> None:
-        await self.ledger.create_epoch()
+        if not self.ledger.epoch:
+            await self.ledger.create_epoch()
         await self.log.publish(self._before)
         self._before.clear()
         async with asyncio.TaskGroup() as tasks:
