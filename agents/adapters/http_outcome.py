@@ -9,15 +9,13 @@ from collections.abc import Sequence
 from agents.adapters.http_problems import UNAVAILABLE, Refusal
 from agents.adapters.http_service import GatewayService
 from agents.kernel.ports import Outgoing, Record
-from agents.kernel.routing import Job
+from agents.kernel.routing import HTTP_TOPIC, Job
 from schemas import envelope
 
 PERFORM_TIMEOUT_S = 5.0
 """A broker acknowledges in milliseconds; after five seconds the caller had better try again."""
 STORE_TIMEOUT_S = 2.0
 """The store answers in a millisecond; one that hangs is as good as away."""
-HTTP_TOPIC = "http"
-"""Where records say they come from that came over HTTP."""
 
 
 async def perform(service: GatewayService, job: Job) -> list[Outgoing]:

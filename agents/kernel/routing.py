@@ -18,6 +18,9 @@ from schemas import envelope
 from schemas.dead_letter import DeadLetter, OperatorDecision
 from schemas.events import EVENTS
 
+HTTP_TOPIC = "http"
+"""Where records say they come from that came over HTTP; their body is that of a submission."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -84,7 +87,7 @@ class Router:
         return self._job(record)
 
     def _job(self, record: Record) -> Job | None:
-        if record.topic == self._topics.inbox:
+        if record.topic in (self._topics.inbox, HTTP_TOPIC):
             if self._intake is None:
                 return None
             trigger = submitted(submission_of(record), record.header(envelope.TRACEPARENT))
@@ -103,6 +106,8 @@ class Router:
         except ValidationError as error:
             raise PoisonRecord(f"not a decision: {error.errors()[0]['msg']}") from error
         letter = decision.letter
+        if letter.origin.topic == HTTP_TOPIC and self._intake and letter.step != self._intake.step:
+            raise PoisonRecord(f"{letter.step} came over HTTP and cannot be replayed; ask again")
         replays = decision.action in ("replay", "replay_edited")
         if not letter.step:
             return Decided(letter, replays, decision.edited_value_base64)

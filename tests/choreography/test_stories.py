@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from agents.bootstrap import NAMES
+from agents.gateway import Gateway
+from agents.kernel.pipeline import Pipeline
+from agents.kernel.ports import Record
 from agents.kernel.protocol import OVER, Read
+from agents.kernel.routing import HTTP_TOPIC, Job, submitted
+from agents.kernel.submission import Submission, submission_of
 from agents.kernel.telemetry import Processed, Telemetry
 from agents.sightings import view_of
 from agents.tracker import COMPACT_AFTER_MS
 from schemas.dead_letter import Action
 from schemas.saga import SagaStatus
 from tests.simulation.acts import cancel_request, decide
-from tests.simulation.orders import order_body
+from tests.simulation.orders import as_bytes, order_body
 from tests.simulation.world import World
 
 HAPPY = [
@@ -247,3 +254,34 @@ def test_every_processed_record_is_told_once_with_its_outcome() -> None:
     }
     assert {f.order_id for f in heard.facts} == {"o-1"}
     assert all(f.duration_s >= 0 for f in heard.facts)
+
+
+def test_an_order_over_http_that_died_of_a_bug_is_replayed_as_the_same_order(
+    world: World,
+) -> None:
+    """A letter of the HTTP door is read as the submission that it was."""
+    body = order_body("o-1")
+    record = Record(HTTP_TOPIC, 0, 0, b"o-1", as_bytes(body))
+    place = Gateway.handlers[Submission]
+    trigger = submitted(submission_of(record), "")
+
+    async def bug(*_: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    async def over_http() -> None:
+        await asyncio.sleep(1.0)
+        door = world.nodes[0].host.running["gateway"]
+        assert isinstance(door, Pipeline)
+        broken = replace(place, call=bug)
+        await door.perform(Job(record, trigger, broken, "place", "place"))
+
+    world.meanwhile(over_http)
+    world.run(idle_s=5.0)
+    letters = world.letters().open()
+    assert [(x.step, x.error_type) for x in letters] == [("place", "RuntimeError")]
+
+    decide(world, letters[0], "replay")
+    world.run()
+
+    assert world.report().completed == 1
+    assert world.report().balanced
