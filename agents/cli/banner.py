@@ -24,7 +24,8 @@ def lines(machine: Machine, took_s: float) -> Iterator[str]:
     for role, service in roles(machine).items():
         version = f"{service.name} {service.version}".strip()
         pid = f"pid {service.pid}" if service.pid else ""
-        yield f"{role:<{NAME_WIDTH}}{version:<{VERSION_WIDTH}}{service.address:<{ADDRESS_WIDTH}}{pid}".rstrip()
+        columns = f"{version:<{VERSION_WIDTH}}{service.address:<{ADDRESS_WIDTH}}{pid}"
+        yield f"{role:<{NAME_WIDTH}}{columns}".rstrip()
         yield f"{'':<{NAME_WIDTH}}  {service.guarantee}"
     for name, agent in machine.agents.items():
         yield f"{'agent':<{NAME_WIDTH}}{name:<{VERSION_WIDTH}}{'':<{ADDRESS_WIDTH}}pid {agent.pid}"

@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
-NAMED = re.compile(r"`((?:agents|tests|schemas|docs|examples)/[\w./-]+\.(?:py|md|yaml|lua|ndjson))`")
+NAMED = re.compile(
+    r"`((?:agents|tests|schemas|docs|examples)/[\w./-]+\.(?:py|md|yaml|lua|ndjson))`"
+)
 EXAMPLES = {"agents/fraud.py"}
 """Files that a page tells its reader to write."""
 

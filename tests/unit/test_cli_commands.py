@@ -32,7 +32,9 @@ def test_help_lists_every_command_when_no_word_is_given() -> None:
     told = chorale("--help")
 
     assert told.exit_code == 0
-    assert all(name in told.stdout for name in COMMANDS)
+    listed = told.stdout.partition("Commands:")[2]
+    for name in "demo up run order publish token status sagas dlq audit check docs doctor".split():
+        assert f"  {name} " in listed
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -7,7 +7,7 @@ import pytest
 from agents.cli import rail
 from agents.cli.demo_orders import groups_of, read_examples
 from agents.cli.publish import ANNOTATIONS, inbox_order_id
-from agents.kernel.chaos import Place, draw
+from agents.kernel.chaos import Failure, Place, draw
 from agents.kernel.errors import ConfigurationError
 from agents.scenarios import SCENARIOS, End, chaos_ends
 from schemas.order import OrderRequest
@@ -71,11 +71,23 @@ def test_chaos_end_is_foretold_when_only_the_order_id_is_known() -> None:
         order_id = f"chaos-{number}"
         places.setdefault(draw(order_id).place, set()).add(chaos_ends(order_id).first)
 
-    assert places[Place.LABEL] == {End.COMPLETED, End.FAILED}
     assert places[Place.CAPTURE] == {End.COMPLETED, End.FAILED, End.PERSON}
     assert places[Place.CONFIRM] == {End.COMPLETED, End.FAILED}
     for place in (Place.CANCEL, Place.RELEASE, Place.VOID):
         assert places[place] == {End.FAILED, End.PERSON}
+
+
+def test_chaos_at_a_label_ends_well_when_only_one_carrier_fails() -> None:
+    """A refusal is that of every carrier; whatever else happens, the second one delivers."""
+    ends: dict[Failure, set[End]] = {}
+    for number in range(2_000):
+        chaos = draw(f"chaos-{number}")
+        if chaos.place is Place.LABEL:
+            ends.setdefault(chaos.failure, set()).add(chaos_ends(f"chaos-{number}").first)
+
+    assert ends.pop(Failure.REFUSED) == {End.FAILED}
+    assert set(ends) == set(Failure) - {Failure.REFUSED}
+    assert all(found == {End.COMPLETED} for found in ends.values())
 
 
 HAPPY = "OrderPlaced PaymentCreated PaymentAuthorized StockReserved ShipmentLabelled".split()
