@@ -29,6 +29,7 @@ class OrderStory:
     bodies: dict[str, str] = field(default_factory=dict)
     """Hash of the body by event id."""
     total: int = 0
+    currency: str = ""
     letters_open: int = 0
 
     @property
@@ -43,6 +44,20 @@ class OrderStory:
 
 
 @dataclass(slots=True)
+class Sums:
+    """What the providers charged, gave back and hold, in minor units of one currency."""
+
+    captured: int = 0
+    refunded: int = 0
+    held: int = 0
+
+    @property
+    def kept(self) -> int:
+        """What the shop has."""
+        return self.captured - self.refunded
+
+
+@dataclass(slots=True)
 class Report:
     """What the audit found."""
 
@@ -51,9 +66,8 @@ class Report:
     waiting_for_person: int = 0
     in_flight: int = 0
     rejected: int = 0
-    captured: int = 0
-    refunded: int = 0
-    held: int = 0
+    money: dict[str, Sums] = field(default_factory=dict)
+    """By currency; amounts of two currencies have no sum."""
     letters_open: int = 0
     findings: list[str] = field(default_factory=list)
 
@@ -102,7 +116,8 @@ def _stories(records: Iterable[Record], topics: Topics, report: Report) -> dict[
         letters.saw(trigger.order_id, name)
         _same_body(story, trigger.id, trigger.body_hash, report)
         if name == "OrderPlaced":
-            story.total = trigger.event.order.total.amount
+            total = trigger.event.order.total
+            story.total, story.currency = total.amount, total.currency
     for order_id, count in letters.by_order().items():
         stories.setdefault(order_id, OrderStory(order_id)).letters_open = count
     return stories
@@ -114,9 +129,11 @@ def _same_body(story: OrderStory, event_id: str, body: str, report: Report) -> N
 
 
 def _count(story: OrderStory, held: OrderBalance, report: Report) -> None:
-    report.captured += held.captured
-    report.refunded += held.refunded
-    report.held += held.held
+    if story.currency:
+        sums = report.money.setdefault(story.currency, Sums())
+        sums.captured += held.captured
+        sums.refunded += held.refunded
+        sums.held += held.held
     if not story.is_saga:
         report.rejected += 1
     elif story.status is SagaStatus.COMPLETED:

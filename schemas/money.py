@@ -67,7 +67,13 @@ class Money(BaseModel):
         return self.amount * quantity
 
     def __str__(self) -> str:
-        if self.exponent == 0:
-            return f"{self.amount} {self.currency}"
-        whole, rest = divmod(self.amount, 10**self.exponent)
-        return f"{whole}.{rest:0{self.exponent}d} {self.currency}"
+        return amount_text(self.amount, self.currency)
+
+
+def amount_text(minor: int, currency: str) -> str:
+    """Minor units as people write them, with the currency; also sums beyond any one order."""
+    exponent = EXPONENTS[currency]
+    if exponent == 0:
+        return f"{minor} {currency}"
+    whole, rest = divmod(minor, 10**exponent)
+    return f"{whole}.{rest:0{exponent}d} {currency}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import aiohttp
@@ -20,6 +21,7 @@ from agents.kernel.ports import Record
 from agents.kernel.settings import Settings
 from agents.kernel.topics import Topics, load_topics
 from agents.providers.simulator.ledger import Balance, balance, parse_line
+from schemas.money import amount_text
 
 LEDGER_S = 60.0
 """To read the whole ledger; a million entries are some 300 megabytes."""
@@ -28,8 +30,6 @@ LEDGER_LINE_BYTES_MAX = 1 << 20
 LOOKS_MAX = 3
 LOOK_AGAIN_S = 1.0
 """Log and ledger cannot be read at one instant; what is wrong in all looks is wrong."""
-EXPONENT = 2
-"""Totals are printed as if every currency had cents; they are sums over all of them."""
 
 Settled = Annotated[
     bool, typer.Option("--settled", help="Fail as well if an order is still on its way.")
@@ -106,11 +106,12 @@ def lines(report: Report) -> Iterator[str]:
         f"{report.waiting_for_person} waiting for a person, {report.in_flight} on their way, "
         f"{report.rejected} rejected"
     )
-    kept = report.captured - report.refunded
-    yield (
-        f"money     {_amount(report.captured)} charged, {_amount(report.refunded)} refunded, "
-        f"{_amount(kept)} kept, {_amount(report.held)} held on cards"
-    )
+    for currency, sums in sorted(report.money.items()):
+        charged, refunded, kept, held = (
+            amount_text(minor, currency)
+            for minor in (sums.captured, sums.refunded, sums.kept, sums.held)
+        )
+        yield f"money     {charged} charged, {refunded} refunded, {kept} kept, {held} held on cards"
     yield f"letters   {report.letters_open} open"
     for finding in report.findings:
         yield f"finding   {finding}"
@@ -132,14 +133,7 @@ def document(report: Report) -> dict[str, Any]:
         "waiting_for_person": report.waiting_for_person,
         "in_flight": report.in_flight,
         "rejected": report.rejected,
-        "captured": report.captured,
-        "refunded": report.refunded,
-        "held": report.held,
+        "money": {currency: asdict(sums) for currency, sums in report.money.items()},
         "letters_open": report.letters_open,
         "findings": report.findings,
     }
-
-
-def _amount(minor: int) -> str:
-    whole, rest = divmod(minor, 10**EXPONENT)
-    return f"{whole}.{rest:0{EXPONENT}d}"
