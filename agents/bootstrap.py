@@ -11,16 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from agents.choreography.graph import Choreography
+from agents.choreography.rules import check
 from agents.gateway import Gateway
 from agents.inventory import Inventory
 from agents.kernel.agent import Agent
 from agents.kernel.breaker import Breaker, BreakerState, BreakerStore
-from agents.kernel.choreography import Choreography
 from agents.kernel.errors import ConfigurationError
 from agents.kernel.parts import Parts
 from agents.kernel.pipeline import Pipeline
 from agents.kernel.ports import AnswerStore, RateLimit, SagaStore
-from agents.kernel.rules import check
 from agents.kernel.settings import Settings
 from agents.kernel.topics import DAY_MS, Topics
 from agents.notification import Notification

@@ -6,8 +6,8 @@ Neither needs a broker; both read nothing but this installation's code and topic
 from __future__ import annotations
 
 from agents.bootstrap import choreography
+from agents.choreography import generated, rules
 from agents.cli.output import DONE, FAILED, Json, Speaker, command
-from agents.kernel import generated, rules
 from agents.kernel.topics import TOPICS_FILE, load_topics
 
 ROOT = TOPICS_FILE.parent

@@ -7,11 +7,11 @@ import time
 import pytest
 
 from agents.bootstrap import AGENTS
-from agents.kernel.choreography import Choreography
+from agents.choreography.graph import Choreography
+from agents.choreography.rules import RULES, check
+from agents.choreography.way import way_to_pivot
 from agents.kernel.errors import ConfigurationError
-from agents.kernel.rules import RULES, check
 from agents.kernel.topics import load_topics
-from agents.kernel.way import way_to_pivot
 from agents.letters import SUPERSEDED_BY
 from schemas.events import OrderRejected
 from tests.choreography.planted import DEFECTS, SOUND

@@ -12,10 +12,18 @@ from pathlib import Path
 import pytest
 
 from agents.bootstrap import AGENTS
-from agents.kernel.choreography import Choreography
+from agents.choreography.generated import (
+    BEGIN,
+    COMMAND,
+    END,
+    README,
+    SCHEMAS,
+    stale,
+    write_generated,
+)
+from agents.choreography.graph import Choreography
+from agents.choreography.rendering import diagram, readme_diagram
 from agents.kernel.errors import ConfigurationError
-from agents.kernel.generated import BEGIN, COMMAND, END, README, SCHEMAS, stale, write_generated
-from agents.kernel.rendering import diagram, readme_diagram
 from agents.kernel.settings import Settings
 from agents.kernel.topics import load_topics
 
@@ -28,7 +36,7 @@ GENERATE = """
 import hashlib, sys
 from pathlib import Path
 from tests.docs.test_generated import of_the_project
-from agents.kernel.generated import write_generated
+from agents.choreography.generated import write_generated
 root = Path(sys.argv[1])
 for path in write_generated(root, of_the_project()):
     print(path, hashlib.sha256((root / path).read_bytes()).hexdigest())

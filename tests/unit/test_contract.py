@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agents.kernel.contract import BESIDE_EVENTS, schema_files
+from agents.choreography.contract import BESIDE_EVENTS, schema_files
 from schemas.dead_letter import DeadLetter
 from schemas.envelope import event_type, parse_event_type
 from schemas.events import EVENTS, ChainEvent, OrderPlaced, OrderRejected

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.choreography.graph import Choreography
 from agents.inventory import Inventory
 from agents.kernel.agent import retriable
-from agents.kernel.choreography import Choreography
 from agents.payment import Payment
 from agents.shipping import Shipping
 from schemas.events import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from agents.kernel.choreography import Choreography
+from agents.choreography.graph import Choreography
 from agents.kernel.settings import Settings
 from agents.kernel.topics import DAY_MS, Topics
 from tests.choreography.planted.variations import planted, system, topics_with

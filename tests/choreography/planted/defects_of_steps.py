@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from agents.choreography.graph import Choreography
 from agents.gateway import Gateway
 from agents.inventory import Inventory
 from agents.kernel.agent import intake, retriable
-from agents.kernel.choreography import Choreography
 from agents.kernel.submission import Submission
 from agents.notification import Notification
 from agents.payment import Payment

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from agents.choreography.graph import Choreography
 from agents.inventory import Inventory
 from agents.kernel.agent import compensation, settles
-from agents.kernel.choreography import Choreography
 from agents.payment import Payment
 from agents.shipping import Shipping
 from agents.tracker import Tracker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.choreography.graph import Choreography
 from agents.kernel.agent import (
     compensation,
     confirms_stop,
@@ -12,7 +13,6 @@ from agents.kernel.agent import (
     step,
     stops,
 )
-from agents.kernel.choreography import Choreography
 from agents.kernel.settings import Settings
 from agents.kernel.submission import Submission
 from agents.kernel.topics import DAY_MS, parse_topics

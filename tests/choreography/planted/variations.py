@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from agents.bootstrap import AGENTS
+from agents.choreography.graph import Choreography
 from agents.kernel.agent import Agent, Declared, Handler, StepContext, _mark
-from agents.kernel.choreography import Choreography
 from agents.kernel.settings import Settings
 from agents.kernel.topics import TOPICS_FILE, Topics, parse_topics
 from schemas.events import EVENTS, ChainEvent, Event

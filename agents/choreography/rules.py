@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from agents.kernel import rules_of_events as events
-from agents.kernel import rules_of_places as places
-from agents.kernel import rules_of_steps as steps
-from agents.kernel import rules_of_undoing as undoing
-from agents.kernel.choreography import Choreography
+from agents.choreography import rules_of_events as events
+from agents.choreography import rules_of_places as places
+from agents.choreography import rules_of_steps as steps
+from agents.choreography import rules_of_undoing as undoing
+from agents.choreography.graph import Choreography
 
 Rule = Callable[[Choreography], Iterator[str]]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from agents.choreography.graph import Choreography, place, undone_steps
+from agents.choreography.way import steps_after, way_to_pivot
 from agents.kernel.agent import Handler
-from agents.kernel.choreography import Choreography, place, undone_steps
 from agents.kernel.protocol import Role
-from agents.kernel.way import steps_after, way_to_pivot
 from schemas.saga import SagaStatus
 
 MEANS = {

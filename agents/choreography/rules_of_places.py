@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agents.kernel.choreography import Choreography
+from agents.choreography.graph import Choreography
 from agents.kernel.topics import DAY_MS, Topic, TopicRole
 
 EFFECTS_IN_A_LEASE = 2

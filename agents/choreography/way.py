@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from agents.choreography.graph import Choreography
 from agents.kernel.agent import Handler
-from agents.kernel.choreography import Choreography
 from agents.kernel.protocol import Role
 from schemas.saga import SagaStatus
 

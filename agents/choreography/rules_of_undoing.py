@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agents.choreography.graph import Cause, Choreography, consumed_events, place, undone_steps
+from agents.choreography.way import steps_after, way_to_pivot
 from agents.kernel.agent import Handler
-from agents.kernel.choreography import Cause, Choreography, consumed_events, place, undone_steps
 from agents.kernel.protocol import Role
-from agents.kernel.way import steps_after, way_to_pivot
 from schemas.saga import SagaStatus
 
 OWN_DECISIONS = (Role.SETTLE, Role.CONTINUE)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from agents.kernel.choreography import Choreography
-from agents.kernel.contract import event_reference, schema_files, settings_reference
-from agents.kernel.errors import ConfigurationError
-from agents.kernel.rendering import (
+from agents.choreography.contract import event_reference, schema_files, settings_reference
+from agents.choreography.graph import Choreography
+from agents.choreography.rendering import (
     diagram,
     event_table,
     legend,
     readme_diagram,
     step_table,
 )
+from agents.kernel.errors import ConfigurationError
 
 COMMAND = "chorale docs"
 BEGIN = f"<!-- generated: begin. Do not edit by hand; run `{COMMAND}`. -->"

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from agents.kernel.choreography import Choreography
-from agents.kernel.rendering import NONE, table
+from agents.choreography.graph import Choreography
+from agents.choreography.rendering import NONE, table
 from agents.kernel.settings import Settings
 from schemas.dead_letter import DeadLetter, OperatorDecision
 from schemas.envelope import event_type

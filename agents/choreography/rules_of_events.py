@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from agents.kernel.choreography import (
+from agents.choreography.graph import (
     Cause,
     Choreography,
     consumed_events,
     place,
     returned_types,
 )
-from agents.kernel.way import certain_to_end
+from agents.choreography.way import certain_to_end
 from schemas.events import ChainEvent, Event
 from schemas.saga import SagaStatus
 
@@ -72,7 +72,7 @@ def emitted_event_has_a_consumer_or_is_final(choreography: Choreography) -> Iter
         yield (
             f"{event} has no consumer ({who} emits it); add a handler that takes it, or, if "
             "nobody needs to react, name it with the reason in FINAL_FACTS of "
-            "agents/kernel/rules_of_events.py."
+            "agents/choreography/rules_of_events.py."
         )
 
 

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agents.choreography.graph import Choreography, Emission, place
+from agents.choreography.way import Way, way_to_pivot
 from agents.kernel.agent import Handler
-from agents.kernel.choreography import Choreography, Emission, place
 from agents.kernel.context import forward_key, undo_key
 from agents.kernel.protocol import Role
-from agents.kernel.way import Way, way_to_pivot
 from schemas.saga import SagaStatus
 
 NONE = "-"

@@ -1,0 +1,1 @@
+"""The choreography as a whole: computed from the agents, checked before it runs, drawn."""
