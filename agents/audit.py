@@ -69,6 +69,7 @@ class Report:
     money: dict[str, Sums] = field(default_factory=dict)
     """By currency; amounts of two currencies have no sum."""
     letters_open: int = 0
+    """Those of records that nobody can read included."""
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -91,7 +92,6 @@ def audit(records: Iterable[Record], balance: Balance, topics: Topics) -> Report
     for (target, key), times in balance.messages.items():
         if times > 1:
             report.findings.append(f"{target}: told {times} times under one key {key}")
-    report.letters_open = sum(s.letters_open for s in stories.values())
     return report
 
 
@@ -118,6 +118,7 @@ def _stories(records: Iterable[Record], topics: Topics, report: Report) -> dict[
         if name == "OrderPlaced":
             total = trigger.event.order.total
             story.total, story.currency = total.amount, total.currency
+    report.letters_open = len(letters.open())
     for order_id, count in letters.by_order().items():
         stories.setdefault(order_id, OrderStory(order_id)).letters_open = count
     return stories

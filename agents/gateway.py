@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from agents.kernel.agent import Agent, StepContext, intake, retriable
 from agents.kernel.codec import Trigger
 from agents.kernel.submission import Submission
-from schemas.events import OrderCancelRequested, OrderPlaced, OrderRejected, Refs
+from schemas.events import OrderCancelRequested, OrderPlaced, OrderRejected
 from schemas.order import Order, OrderRequest
 
 ERRORS_MAX = 20
@@ -54,7 +54,7 @@ class Gateway(Agent, name="gateway"):
     async def cancel(self, asked: CancelAsked, ctx: StepContext) -> OrderCancelRequested:
         """Put the wish into the log; the payment agent decides whether it comes in time."""
         del ctx
-        return OrderCancelRequested(order=asked.order, refs=Refs(), reason=asked.reason)
+        return OrderCancelRequested(order=asked.order, reason=asked.reason)
 
     def contradiction(self, trigger: Trigger) -> OrderRejected:
         """The same order id came with another body."""

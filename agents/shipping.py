@@ -104,12 +104,12 @@ class Shipping(Agent, name="shipping"):
             return GivenUp(self._switch(trigger, ctx, error))
         if handler.name == "label_again":
             refs = _doubting(trigger.refs, self.second, doubt=ctx.doubt)
-            return GivenUp(follow(trigger, LabelFailing, reason=error[:1000], refs=refs))
+            return GivenUp(follow(trigger, LabelFailing, reason=error, refs=refs))
         return super().give_up(handler, trigger, ctx, error)
 
     def _switch(self, trigger: ChainEvent, ctx: StepContext, reason: str) -> CarrierSwitched:
         refs = _doubting(trigger.refs, self.first, doubt=ctx.doubt)
-        return follow(trigger, CarrierSwitched, reason=reason[:1000], refs=refs)
+        return follow(trigger, CarrierSwitched, reason=reason, refs=refs)
 
     async def _cancel_at(self, names: tuple[str, ...], ctx: StepContext) -> None:
         for carrier in (self.first, self.second):

@@ -82,9 +82,10 @@ def sightings_of(record: Record, parts: Parts) -> list[Sighting]:
                 event_id=record.header(envelope.CE_ID),
                 time_ms=record.timestamp_ms,
                 cause=record.header(envelope.CE_CAUSATIONID),
+                reason=_printable(record.header(envelope.REASON)),
             ),
             snapshot=_snapshot(name, record),
-            saga_deadline_ms=_number(record.header(envelope.SAGA_DEADLINE_MS)),
+            saga_deadline_ms=codec.number(record.header(envelope.SAGA_DEADLINE_MS)),
         )
     ]
 
@@ -100,7 +101,12 @@ def _opened(letter: DeadLetter) -> Sighting:
 
 
 def _closed(decision: OperatorDecision) -> Sighting:
-    fact = Fact(decision.decision_id, decision.when_ms, decision.letter.letter_id)
+    fact = Fact(
+        decision.decision_id,
+        decision.when_ms,
+        decision.letter.letter_id,
+        _printable(f"{decision.action} by {decision.who}: {decision.why}"),
+    )
     return Sighting(
         decision.letter.order_id,
         event=f"{DECISION}{decision.decision_id}",
@@ -109,5 +115,5 @@ def _closed(decision: OperatorDecision) -> Sighting:
     )
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else 0
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -21,14 +21,13 @@ from agents.kernel import codec
 from agents.kernel.agent import Agent
 from agents.kernel.compaction import compaction_of
 from agents.kernel.consumer import Consumer, ConsumerParts
-from agents.kernel.dead_letter import Failure, encode_letter, letter_of
+from agents.kernel.dead_letter import poison_letter
 from agents.kernel.errors import PoisonRecord, StoreUnavailable
 from agents.kernel.parts import Parts
 from agents.kernel.persistence import Persistence
 from agents.kernel.ports import Index, Outgoing, Record, SagaRow, SagaStore, Sighting
 from agents.kernel.protocol import OVER, Read
 from agents.sightings import DECISION, SagaView, sightings_of, view_of
-from schemas import envelope
 from schemas.events import SagaTimedOut
 from schemas.order import Order
 from schemas.saga import SagaStatus
@@ -211,7 +210,5 @@ class TrackerLoop:
                 return
 
     async def _bury(self, record: Record, error: PoisonRecord) -> None:
-        failure = Failure(agent="", error=error, cause="poison")
-        letter = letter_of(failure, record, None, self._parts.clock.now_ms())
-        trace = record.header(envelope.TRACEPARENT)
-        await self._persistence.publish([encode_letter(letter, self._parts.topics.letters, trace)])
+        now_ms, topic = self._parts.clock.now_ms(), self._parts.topics.letters
+        await self._persistence.publish([poison_letter(record, error, now_ms, topic)])

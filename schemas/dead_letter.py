@@ -16,7 +16,7 @@ from schemas.order import Line
 
 Direction = Literal["forward", "settle", "compensation", "none"]
 """What the step was doing: its work, settling its own doubt, undoing; `none` for a poison record"""
-Cause = Literal["exhausted", "terminal", "in_doubt", "poison", "given_up"]
+Cause = Literal["exhausted", "terminal", "poison", "given_up"]
 Known = Literal["refused", "unknown"]
 Action = Literal["replay", "replay_edited", "discard", "resolved_by_hand"]
 

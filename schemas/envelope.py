@@ -32,6 +32,10 @@ STEP_DEADLINE_MS = "chorale-step-deadline-ms"
 SAGA_DEADLINE_MS = "chorale-saga-deadline-ms"
 """Deadlines are absolute, in milliseconds since the epoch."""
 
+REASON = "chorale-reason"
+"""The event's reason, cut short, so that whoever folds headers can tell why."""
+REASON_HEADER_MAX = 200
+
 AGENT = "chorale-agent"
 """On dead letters and decisions: the agent whose step it is."""
 LETTER_ID = "chorale-letter-id"

@@ -1,4 +1,4 @@
-"""Every event, in the order a happy order lives them, then refusals, then undoings.
+"""Every event: a happy order's in their order, refusals, own decisions, triggers, undoings.
 
 An event is a past-tense fact. Its class name is its type; its owner and its consumers are not
 written here: they follow from the agents' signatures (see `docs/choreography.md`).
@@ -36,6 +36,10 @@ class Refs(BaseModel):
     """Carriers that were given up while their outcome was in doubt."""
 
 
+REASON_MAX = 1_000
+"""Characters of a reason; what a provider says beyond that is cut."""
+
+
 class Event(BaseModel):
     """A fact of one order. Fields of a newer minor version are kept."""
 
@@ -50,7 +54,7 @@ class ChainEvent(Event):
 
     order: Order
     refs: Refs = Refs()
-    reason: str = Field(default="", max_length=1000)
+    reason: str = Field(default="", max_length=REASON_MAX)
     by: Literal["saga", "operator"] = "saga"
 
 

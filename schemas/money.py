@@ -27,6 +27,9 @@ EXPONENTS = {
 """Minor-unit digits of the currencies that are accepted (source: ISO 4217, table A.1)."""
 
 
+_ACCEPTED = ", ".join(sorted(EXPONENTS))
+
+
 def _hide_default(schema: dict[str, JsonValue]) -> None:
     """The default stands for "not given" and is never seen; a schema must not promise it."""
     schema.pop("default")
@@ -57,7 +60,7 @@ class Money(BaseModel):
     def _known_currency(self) -> Self:
         expected = EXPONENTS.get(self.currency)
         if expected is None:
-            raise ValueError(f"currency {self.currency} is not accepted; see docs/reference")
+            raise ValueError(f"currency {self.currency} is not accepted; accepted are {_ACCEPTED}")
         if self.exponent != expected:
             raise ValueError(f"{self.currency} has exponent {expected}, not {self.exponent}")
         return self

@@ -116,7 +116,7 @@ local function reopen(ask, record, others)
   record[STATE], record[ATTEMPT] = going_forward and 'inflight' or 'compensating', attempt
   if ask.letter_known and going_forward then
     record[KEY] = attempt
-  elseif ask.letter_known and undoing then
+  elseif ask.letter_known then
     record[UNDO_KEY] = attempt
   end
   record[TRIES], record[DOUBT], record[OUTCOME] = 0, not ask.letter_known, ''

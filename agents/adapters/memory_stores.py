@@ -60,7 +60,7 @@ class MemoryLedger:
         if not self._birth or self._known != self._birth:
             raise StoreDoubtful(
                 f"the ledger has epoch {self._birth or 'none'}, its users know "
-                f"{self._known or 'none'}: rebuild it from the log, then create its epoch"
+                f"{self._known or 'none'}: restore its data, or begin with an empty log too"
             )
         return [self._apply(request) for request in requests]
 

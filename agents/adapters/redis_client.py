@@ -177,6 +177,6 @@ class StoreEpoch:
         """The error for a store whose epoch is not ours."""
         seen = (found or b"").decode("ascii", "replace") or "none"
         return StoreDoubtful(
-            f"the store has epoch {seen}, this process knows {self.known or 'none'}: rebuild the "
-            "store from the log, then create its epoch and open it again"
+            f"the store has epoch {seen}, this process knows {self.known or 'none'}: restore "
+            "its data (the append-only file), or begin with an empty log too; then start anew"
         )

@@ -3,7 +3,7 @@
 1. The script (`ledger_*.lua`) is the protocol of `agents.kernel.protocol`, function by function;
    its time is the server's.
 2. Every call compares the store's epoch first. A flushed, exchanged or empty store answers
-   StoreDoubtful and changes nothing, until somebody rebuilds it from the log.
+   StoreDoubtful and changes nothing, until its data is back.
 3. Every request is safe to send twice, so a lost reply costs nothing but a second call.
 """
 

@@ -106,7 +106,8 @@ def _write(sighting: Sighting) -> Sequence[Any]:
     event, packed = "", ""
     if sighting.event and fact is not None:
         event_id = fact.event_id.replace(_SEPARATOR, "")
-        event, packed = sighting.event, _SEPARATOR.join((str(fact.time_ms), event_id, fact.cause))
+        parts = (str(fact.time_ms), event_id, fact.cause.replace(_SEPARATOR, ""), fact.reason)
+        event, packed = sighting.event, _SEPARATOR.join(parts)
     return (
         sighting.order_id,
         event,
@@ -127,8 +128,8 @@ def _read(order_id: str, fields: Sequence[str]) -> SagaRow:
     for name, value in zip(fields[::2], fields[1::2], strict=True):
         kind, rest = name[:2], name[2:]
         if kind == "f:":
-            time_ms, event_id, cause = value.split(_SEPARATOR, 2)
-            facts[rest] = Fact(event_id, int(time_ms), cause)
+            time_ms, event_id, cause, reason = value.split(_SEPARATOR, 3)
+            facts[rest] = Fact(event_id, int(time_ms), cause, reason)
         elif kind == "o:":
             letters[rest] = value
         elif kind == "c:":

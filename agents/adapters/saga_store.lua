@@ -4,7 +4,7 @@
 -- ARGV  the epoch that the client knows; the prefix of all keys; the request as JSON
 -- Returns {'doubtful', epoch or ''} and does nothing, or {'ok', rows as JSON}.
 --
--- Fields of a row: `f:<event>` time, id and cause between unit separators; `o:<letter>` the text of
+-- Fields of a row: `f:<event>` time, id, cause and reason between unit separators; `o:<letter>` the text of
 -- an opened letter and `c:<letter>` for a closed one, never removed, so that the order of arrival
 -- does not matter; `snapshot`; `deadline`; `filed`, what the sorted sets say of it.
 

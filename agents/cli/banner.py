@@ -42,6 +42,9 @@ def lines(machine: Machine, took_s: float) -> Iterator[str]:
     yield ""
     yield f"  {curl(machine)}"
     yield ""
+    folder = machine.settings.data_dir
+    if folder != type(machine.settings).model_fields["data_dir"].default:
+        yield f"  export CHORALE_DATA_DIR={folder}"
     for command, says in TO_TRY:
         yield f"  {command:<38}{says}"
     yield ""

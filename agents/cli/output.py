@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, ParamSpec
@@ -79,6 +80,10 @@ def command(act: Callable[P, Awaitable[int]]) -> Callable[P, None]:
             code = asyncio.run(_awaited(act(*args, **kwargs)))
         except KeyboardInterrupt:
             code = 128 + 2
+        except BrokenPipeError:
+            # Whoever read us (`head`, say) has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = DONE
         except (ChoraleError, ValidationError, OSError) as error:
             code = complain(error, as_json=as_json)
         except BaseExceptionGroup as group:

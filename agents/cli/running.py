@@ -100,7 +100,8 @@ def needed(settings: Settings, *names: str) -> Settings:
             folder = Path(settings.data_dir).resolve()
             raise NotRunning(
                 f"no system runs on the data folder {folder}, and CHORALE_{name.upper()} is not "
-                "set; start one with `chorale up`, or set it"
+                "set; start one with `chorale up`, set it, or, if one runs on another data folder, "
+                "set CHORALE_DATA_DIR to that folder"
             )
     return settings
 

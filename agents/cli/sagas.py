@@ -102,7 +102,8 @@ def _timeline(view: SagaView) -> Iterator[str]:
     for ms, name in sight.events:
         agent = next(iter(emitters(name)), "")
         moment = datetime.fromtimestamp(ms / 1000, tz=UTC).strftime("%H:%M:%S.%f")[:-3]
-        yield f"  {moment}Z  {agent:<13} {name}"
+        reason = view.row.facts[name].reason
+        yield f"  {moment}Z  {agent:<13} {name:<21} {reason}".rstrip()
     for letter in _letters(view):
         yield (
             f"  waits for a person: letter {letter['letter_id']}, {letter['error_type']}; "

@@ -19,10 +19,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, Union
 
-from agents.kernel.context import Outcome, StepContext
+from agents.kernel.context import StepContext
 from agents.kernel.errors import ConfigurationError
 from agents.kernel.protocol import Role
-from schemas.events import ChainEvent, Event
+from schemas.events import REASON_MAX, ChainEvent, Event
 
 Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
 
@@ -42,15 +42,13 @@ class Declared:
     intake: bool = False
 
 
-def step(
-    *, failing: type[ChainEvent], by_hand: type[ChainEvent], pivot: bool = False, name: str = ""
-) -> Callable[[Method], Method]:
+def step(*, failing: type[ChainEvent], by_hand: type[ChainEvent]) -> Callable[[Method], Method]:
     """A forward step before the pivot.
 
     `failing` is emitted when its retries are exhausted with the outcome open; `by_hand` is how
     it ends if a person settles it.
     """
-    return _mark(Declared(Role.FORWARD, step=name, failing=failing, by_hand=by_hand, pivot=pivot))
+    return _mark(Declared(Role.FORWARD, failing=failing, by_hand=by_hand))
 
 
 def pivot(*, by_hand: type[ChainEvent]) -> Callable[[Method], Method]:
@@ -151,7 +149,7 @@ class Agent:
         failing = handler.declared.failing
         if failing is None or not isinstance(trigger, ChainEvent):
             return GivenUp(None)
-        return GivenUp(follow(trigger, failing, reason=error[:1000]))
+        return GivenUp(follow(trigger, failing, reason=error))
 
     def contradiction(self, trigger: Any) -> Event | None:
         """The refusal of a trigger seen before with another body; None: it is poison."""
@@ -164,7 +162,8 @@ E_ = TypeVar("E_", bound=Event)
 
 def follow(trigger: ChainEvent, event: type[E_], **fields: Any) -> E_:
     """The event that follows a trigger: same order, same provider ids, unless given anew."""
-    return event(**{"order": trigger.order, "refs": trigger.refs, **fields})
+    reason = str(fields.pop("reason", ""))[:REASON_MAX]
+    return event(**{"order": trigger.order, "refs": trigger.refs, "reason": reason, **fields})
 
 
 _MARK = "__chorale__"
@@ -226,7 +225,6 @@ __all__ = [
     "Declared",
     "GivenUp",
     "Handler",
-    "Outcome",
     "StepContext",
     "compensation",
     "confirms_stop",

@@ -22,7 +22,7 @@ from agents.kernel.ports import Outgoing, Record
 from schemas import envelope
 from schemas.events import EVENTS, Event
 
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ def decode(record: Record) -> Trigger:
         order_id=order_id,
         time_ms=_time_ms(head(envelope.CE_TIME), record.timestamp_ms),
         body_hash=body_hash(value),
-        saga_deadline_ms=_number(head(envelope.SAGA_DEADLINE_MS)),
-        step_deadline_ms=_number(head(envelope.STEP_DEADLINE_MS)),
+        saga_deadline_ms=number(head(envelope.SAGA_DEADLINE_MS)),
+        step_deadline_ms=number(head(envelope.STEP_DEADLINE_MS)),
         traceparent=head(envelope.TRACEPARENT),
     )
 
@@ -146,6 +146,9 @@ def encode(event: Event, stamp: Stamp) -> Outgoing:
         envelope.SAGA_DEADLINE_MS: str(stamp.saga_deadline_ms),
         envelope.STEP_DEADLINE_MS: str(stamp.step_deadline_ms),
     }
+    reason = getattr(event, "reason", "")
+    if reason:
+        headers[envelope.REASON] = reason[: envelope.REASON_HEADER_MAX]
     encoded = tuple((name, text.encode()) for name, text in headers.items())
     return Outgoing(stamp.topic, key, event.model_dump_json().encode(), encoded)
 
@@ -191,7 +194,7 @@ def child_traceparent(parent: str, order_id: str, event_id: str) -> str:
     match = _TRACEPARENT.fullmatch(parent)
     trace = match[1] if match else hashlib.sha256(order_id.encode()).hexdigest()[:32]
     span = hashlib.sha256(event_id.encode()).hexdigest()[:16]
-    return f"00-{trace}-{span}-01"
+    return f"00-{trace}-{span}-{match[3] if match else '01'}"
 
 
 def iso_time(now_ms: int) -> str:
@@ -236,5 +239,6 @@ def _time_ms(text: str, otherwise_ms: int) -> int:
         return otherwise_ms
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
+    """A count of milliseconds in a header; 0 if it is none."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else 0

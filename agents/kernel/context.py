@@ -27,6 +27,8 @@ class StepContext:
     now_ms: int
     placed_ms: int
     """When the saga began."""
+    undo_attempt: int = 1
+    """The attempt in the keys of undoings; raised only after a known refusal."""
     doubt: bool = False
     """Whether an earlier try of this step may have taken effect unknown to us."""
     begun: bool = False
@@ -51,7 +53,7 @@ class StepContext:
 
     def undo_effect(self, step: str) -> Effect:
         """The effect of undoing a step."""
-        return replace(self.effect, key=undo_key(self.order_id, step, self.effect.attempt))
+        return replace(self.effect, key=undo_key(self.order_id, step, self.undo_attempt))
 
 
 def forward_key(order_id: str, step: str, attempt: int) -> str:

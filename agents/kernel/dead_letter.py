@@ -55,6 +55,15 @@ def letter_of(failure: Failure, record: Record, trigger: Any, now_ms: int) -> De
     )
 
 
+def poison_letter(
+    record: Record, error: Exception, now_ms: int, topic: str, *, reading: int = 1
+) -> Outgoing:
+    """The letter of a record that nobody can read: bytes, cause and origin."""
+    failure = Failure(agent="", error=error, cause="poison", attempt=reading)
+    letter = letter_of(failure, record, None, now_ms)
+    return encode_letter(letter, topic, record.header(envelope.TRACEPARENT))
+
+
 def encode_letter(letter: DeadLetter, topic: str, traceparent: str) -> Outgoing:
     """The record of a letter, with the headers that Kafka's own dead letters carry (KIP-1191)."""
     origin = letter.origin

@@ -25,7 +25,7 @@ from dataclasses import replace
 from agents.kernel.agent import Agent
 from agents.kernel.codec import name_of, unpack
 from agents.kernel.consumer import Consumer, ConsumerParts
-from agents.kernel.dead_letter import Failure, encode_letter, letter_of, record_of
+from agents.kernel.dead_letter import poison_letter, record_of
 from agents.kernel.errors import LeaseLost, PoisonRecord
 from agents.kernel.parts import Parts
 from agents.kernel.persistence import Persistence
@@ -34,7 +34,6 @@ from agents.kernel.protocol import Begin, Reply, Role, Verdict
 from agents.kernel.routing import Decided, Job, Router
 from agents.kernel.telemetry import Processed
 from agents.kernel.work import Worker
-from schemas import envelope
 
 BUSY_LOOK_AGAIN_S = 0.05
 """Added to a foreign lease's end, so that the store's clock has passed it too."""
@@ -96,8 +95,7 @@ class Pipeline:
                 if record.generation == self.consumer.generation:
                     await self.process(record)
                     self.consumer.settle(record)
-                if waiting:
-                    waiting.popleft()
+                waiting.popleft()
         finally:
             del self._lanes[lane]
 
@@ -112,7 +110,7 @@ class Pipeline:
             await self._read_again(job)
         elif job is not None:
             started_s = self._parts.clock.monotonic_s()
-            published = await self._settle(job)
+            published = await self._carry_out(job)
             self._tell(job, published, started_s)
 
     def _tell(self, job: Job, published: list[Outgoing], started_s: float) -> None:
@@ -130,9 +128,9 @@ class Pipeline:
 
     async def perform(self, job: Job) -> list[Outgoing]:
         """Do a job that came over HTTP; returns its outcome once the broker has it."""
-        return await self._settle(job)
+        return await self._carry_out(job)
 
-    async def _settle(self, job: Job) -> list[Outgoing]:
+    async def _carry_out(self, job: Job) -> list[Outgoing]:
         while True:
             begin = self._begin(job)
             reply = await self._persistence.apply(begin)
@@ -200,10 +198,8 @@ class Pipeline:
 
     async def _bury(self, record: Record, error: Exception, *, reading: int = 1) -> list[Outgoing]:
         """The bytes, the cause and the origin go to the dead letters; the partition moves on."""
-        failure = Failure(agent="", error=error, cause="poison", attempt=reading)
-        letter = letter_of(failure, record, None, self._parts.clock.now_ms())
-        trace = record.header(envelope.TRACEPARENT)
-        return await self._publish([encode_letter(letter, self._parts.topics.letters, trace)])
+        now_ms, topic = self._parts.clock.now_ms(), self._parts.topics.letters
+        return await self._publish([poison_letter(record, error, now_ms, topic, reading=reading)])
 
     async def _read_again(self, decided: Decided) -> None:
         """A replayed record that nobody could read is processed as if it came now."""
@@ -217,4 +213,4 @@ class Pipeline:
             await self._bury(record, error, reading=reading)
             return
         if isinstance(job, Job):
-            await self._settle(replace(job, reading=reading))
+            await self._carry_out(replace(job, reading=reading))

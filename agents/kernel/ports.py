@@ -167,6 +167,7 @@ class Fact:
     event_id: str
     time_ms: int
     cause: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,12 @@
 """The step protocol: one ledger record per (order, step), and the only ways it may change.
 
     none ──begin──> INFLIGHT ──finish──> DONE | DEAD(forward)
-    none | INFLIGHT(expired) ──stop──> STOPPED          (a capture that has begun excepted)
-    DONE | STOPPED | DEAD(forward) ──compensate──> COMPENSATING ──finish──> COMPENSATED | DEAD
-    DEAD ──decision──> INFLIGHT | COMPENSATING          (one logical attempt further)
+    DONE(open) ──continue──> INFLIGHT                    (CarrierSwitched: the second carrier)
+    DONE(open) ──settle──> COMPENSATING ──finish──> DONE | DEAD(settle)        (…Failing)
+    none ──stop──> STOPPED(open) ──confirm──> STOPPED    (a step that has begun is not stopped)
+    any but a live or COMPENSATED one ──compensate──> COMPENSATING ──finish──> COMPENSATED | DEAD
+    DEAD ──decision──> INFLIGHT | COMPENSATING           (one logical attempt further)
+    all settled ──compact──> OVER
 
 This module is the protocol as a pure function: `apply(records, request, now_ms, epoch)`. The
 in-memory ledger calls it; the Redis ledger runs the same function written in Lua
@@ -432,7 +435,7 @@ def _reopen(records: Records, ask: Begin, record: StepRecord, now_ms: int) -> An
         state=State.INFLIGHT if forward else State.COMPENSATING,
         attempt=attempt,
         key_attempt=attempt if forward and ask.letter_known else record.key_attempt,
-        undo_key_attempt=attempt if undoing and ask.letter_known else record.undo_key_attempt,
+        undo_key_attempt=attempt if not forward and ask.letter_known else record.undo_key_attempt,
         tries=0,
         doubt=not ask.letter_known,
         blob="",

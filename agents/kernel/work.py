@@ -41,7 +41,7 @@ from agents.kernel.protocol import (
 )
 from agents.kernel.retry import Exhausted, RetryPolicy
 from agents.kernel.routing import Job
-from schemas.events import Event
+from schemas.events import REASON_MAX, Event
 
 HANDLER_SHARE_OF_LEASE = 2 / 3
 """A handler is cut off while a third of its lease is left to store the outcome."""
@@ -121,6 +121,7 @@ class Worker:
             effect=effect,
             now_ms=now_ms,
             placed_ms=(trigger.saga_deadline_ms or now_ms + lifetime_ms) - lifetime_ms,
+            undo_attempt=record.undo_key_attempt,
             # A store born after the trigger may have forgotten an earlier try.
             doubt=record.doubt or 0 < trigger.time_ms < reply.epoch,
             progress=record.progress,
@@ -319,7 +320,7 @@ class Worker:
         if event_type is None:
             return self._finished(step, ())
         fields = {"order": trigger.order, "refs": trigger.refs}
-        event = event_type(**fields, by="operator", reason=step.job.why[:1000])
+        event = event_type(**fields, by="operator", reason=step.job.why[:REASON_MAX])
         return self._finished(step, (event,))
 
     def _encode(

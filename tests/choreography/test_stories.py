@@ -10,15 +10,20 @@ import pytest
 
 from agents.bootstrap import NAMES
 from agents.gateway import Gateway
+from agents.inventory import Inventory
+from agents.kernel.context import StepContext
 from agents.kernel.pipeline import Pipeline
-from agents.kernel.ports import Record
+from agents.kernel.ports import Effect, Record
 from agents.kernel.protocol import OVER, Read
 from agents.kernel.routing import HTTP_TOPIC, Job, submitted
 from agents.kernel.submission import Submission, submission_of
 from agents.kernel.telemetry import Processed, Telemetry
+from agents.ports import Reservation, ReservationStatus
 from agents.sightings import view_of
 from agents.tracker import COMPACT_AFTER_MS
 from schemas.dead_letter import Action
+from schemas.events import REASON_MAX, PaymentAuthorized, StockRejected
+from schemas.order import Order
 from schemas.saga import SagaStatus
 from tests.simulation.acts import cancel_request, decide
 from tests.simulation.orders import as_bytes, order_body
@@ -285,3 +290,41 @@ def test_an_order_over_http_that_died_of_a_bug_is_replayed_as_the_same_order(
 
     assert world.report().completed == 1
     assert world.report().balanced
+
+
+def test_a_provider_that_says_a_lot_is_still_only_refusing(world: World) -> None:
+    """A reason longer than an event takes is cut; a known "no" is never a bug of ours."""
+    long = replace(_refused(), reason="x" * 5_000)
+    ctx = StepContext("o-1", "reserve", Effect("o-1:reserve:1", "o-1", 1), 0, 0)
+    paid = PaymentAuthorized(order=Order.model_validate(order_body("o-1")))
+
+    event = world.loop.run_until_complete(Inventory(_Saying(long)).reserve(paid, ctx))
+
+    assert isinstance(event, StockRejected)
+    assert event.reason == "x" * REASON_MAX
+
+
+def test_the_undoing_of_an_in_doubt_undoing_keeps_its_key() -> None:
+    """A replay raises the attempt in ids; the provider sees the same key until a known refusal."""
+    effect = Effect("o-1-comp-confirm:1", "o-1", attempt=2)
+    ctx = StepContext("o-1", "confirm", effect, 0, 0, undo_attempt=1)
+
+    assert ctx.undo_effect("capture").key == "o-1-comp-capture:1"
+    assert ctx.undo_effect("capture").attempt == 2
+
+
+def _refused() -> Reservation:
+    return Reservation("o-1:reserve", ReservationStatus.REJECTED)
+
+
+class _Saying:
+    """Warehouses that answer with one reservation."""
+
+    def __init__(self, answer: Reservation) -> None:
+        self._answer = answer
+
+    async def reserve(self, _effect: Effect, _id: str, _order: Order) -> Reservation:
+        return self._answer
+
+    async def release(self, _effect: Effect, _id: str) -> Reservation:
+        return self._answer

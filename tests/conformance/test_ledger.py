@@ -130,7 +130,7 @@ async def test_apply_is_doubtful_when_the_store_was_never_marked(ledger: Opened)
     )
 
     assert await fresh.open() == 0
-    with pytest.raises(StoreDoubtful, match="rebuild"):
+    with pytest.raises(StoreDoubtful, match="restore"):
         await fresh.apply([begin()])
 
 
