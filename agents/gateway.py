@@ -80,7 +80,13 @@ def read_order(submission: Submission) -> Order:
 
 def _errors(error: ValidationError) -> tuple[dict[str, str], ...]:
     found: list[Any] = error.errors(include_url=False, include_input=False)[:ERRORS_MAX]
-    return tuple({"pointer": _pointer(e["loc"]), "detail": str(e["msg"])} for e in found)
+    return tuple({"pointer": _pointer(e["loc"]), "detail": _detail(e)} for e in found)
+
+
+def _detail(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such field; remove it"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _pointer(place: tuple[int | str, ...]) -> str:

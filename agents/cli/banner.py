@@ -103,5 +103,5 @@ def curl(machine: Machine) -> str:
     )
     return (
         f"curl -s {machine.running.gateway_url}/orders -H 'Authorization: Bearer {token}' "
-        f"-H 'Content-Type: application/json' -d '{body}'"
+        f"-H 'Content-Type: application/json' -H 'Idempotency-Key: try-1' -d '{body}'"
     )

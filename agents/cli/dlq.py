@@ -191,13 +191,27 @@ def _verdict(action: Action, who: str, why: str, edited: str | None = None) -> V
     return Verdict(action, who or getpass.getuser(), why, SystemClock().now_ms(), edited)
 
 
+ERROR_SHOWN = 80
+"""Of the error in a list; `dlq show` has all of it."""
+
+
 def _line(letter: DeadLetter) -> str:
-    step = f"{letter.agent or 'anyone'}.{letter.step or 'read'}"
-    owed = str(letter.owed.money) if letter.owed.money else "nothing"
-    return (
-        f"{letter.letter_id:<44} {step:<18} {letter.direction:<13} {letter.cause:<10} "
-        f"owed {owed:<14} {letter.error_type}: {letter.error[:80]}"
-    )
+    error = f"{letter.error_type}: {letter.error}"
+    if len(error) > ERROR_SHOWN:
+        error = error[: ERROR_SHOWN - 3] + "..."
+    return f"{letter.letter_id}\n  {_step(letter)}; {letter.cause}; owed {_owes(letter)}\n  {error}"
+
+
+def _step(letter: DeadLetter) -> str:
+    if not letter.step:
+        return "unreadable record"
+    return f"{letter.agent}.{letter.step}, {letter.direction}"
+
+
+def _owes(letter: DeadLetter) -> str:
+    owed = letter.owed
+    goods = ", ".join(f"{line.quantity} x {line.sku}" for line in owed.stock)
+    return "; ".join(filter(None, (str(owed.money or ""), goods, owed.shipment))) or "nothing"
 
 
 def _pages(desk: Desk, letter: DeadLetter) -> Iterator[str]:
@@ -205,17 +219,15 @@ def _pages(desk: Desk, letter: DeadLetter) -> Iterator[str]:
     state = "open" if desk.letters.is_open(letter) else "closed"
     if decided is not None:
         state = f"{decided.action} by {decided.who}, {iso_time(decided.when_ms)}: {decided.why}"
-    owed = letter.owed
-    goods = ", ".join(f"{line.quantity} x {line.sku}" for line in owed.stock)
     origin = letter.origin
     yield f"letter    {letter.letter_id}"
     yield f"state     {state}"
     yield f"order     {letter.order_id or 'unknown'}"
-    yield f"step      {letter.agent or 'anyone'}.{letter.step or 'read'}, {letter.direction}"
+    yield f"step      {_step(letter)}"
     yield f"attempt   {letter.attempt}, after {letter.tries} tries; {letter.cause}"
     yield f"raised    {iso_time(letter.raised_at_ms)}"
     yield f"error     {letter.error_type}: {letter.error}"
-    yield f"owed      {owed.money or 'no money'}; {goods or 'no stock'}; {owed.shipment or '-'}"
+    yield f"owed      {_owes(letter)}"
     yield f"origin    {origin.topic}, partition {origin.partition}, offset {origin.offset}"
     body = base64.b64decode(origin.value_base64 or "")[:BODY_BYTES_SHOWN]
     yield f"body      {body.decode('utf-8', 'backslashreplace')}"

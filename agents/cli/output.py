@@ -54,7 +54,7 @@ class Speaker:
     def say(self, line: str = "") -> None:
         """One line for people; nothing with `--json`."""
         if not self.as_json:
-            sys.stdout.write(f"{line}\n")
+            sys.stdout.write(f"{plain(line)}\n")
             sys.stdout.flush()
 
     def redraw(self, line: str) -> None:
@@ -94,6 +94,12 @@ def command(act: Callable[P, Awaitable[int]]) -> Callable[P, None]:
         raise typer.Exit(code)
 
     return run
+
+
+def plain(text: str) -> str:
+    """The text with control characters made visible: a terminal obeys no stranger's record."""
+    shown = (c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return "".join(shown)
 
 
 def complain(error: BaseException, *, as_json: bool) -> int:

@@ -68,8 +68,12 @@ async def sagas(
     async with saga_store(settings) as (store, view_row):
         rows = await store.find(state.upper(), before_ms, limit)
     views = [view_row(row) for row in rows]
+    if views:
+        speaker.say(f"{'ORDER':<28} {'STATE':<19} {'BEGAN':<9} {'LAST EVENT':<22} TOTAL")
     for view in views:
         speaker.say(_line(view))
+    if len(views) == limit:
+        speaker.say(f"the newest {limit}; see more by --limit")
     if not views:
         speaker.say("no such orders; place one with `chorale order`")
     speaker.result({"sagas": [_summary(view) for view in views]})

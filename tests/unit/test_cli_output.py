@@ -16,6 +16,7 @@ from agents.cli.output import (
     Speaker,
     WrongUsage,
     command,
+    plain,
 )
 from agents.kernel.errors import StoreUnavailable
 from agents.kernel.settings import Settings
@@ -113,3 +114,8 @@ def test_speaker_prints_lines_or_a_document_when_asked(
         speaker.result({"hello": 1})
 
     assert capsys.readouterr().out == 'hello\n{"hello": 1}\n'
+
+
+def test_control_characters_of_a_record_are_shown_and_not_obeyed() -> None:
+    """What a stranger wrote into a topic must not paint on an operator's terminal."""
+    assert plain("a\x1b[2Jb\x07\u202ec\nd é") == "a\\x1b[2Jb\\x07\\u202ec\nd é"
