@@ -18,7 +18,7 @@ from agents.kernel.agent import (
     step,
     stops,
 )
-from agents.kernel.errors import TransientFault
+from agents.kernel.errors import TerminalFault, TransientFault
 from agents.ports import FraudScreening, Intent, IntentStatus, Payments
 from schemas.events import (
     CancelRefused,
@@ -43,6 +43,9 @@ from schemas.events import (
     StockReleased,
 )
 
+HELD = (IntentStatus.AUTHORIZED, IntentStatus.CAPTURE_REFUSED, IntentStatus.CAPTURED)
+"""The bank said yes once. A repeat after a lost store may find the payment further on."""
+
 
 class Payment(Agent, name="payment"):
     """Authorises, captures, voids and refunds."""
@@ -58,15 +61,15 @@ class Payment(Agent, name="payment"):
         if not verdict.accepted:
             return follow(placed, CreateFailing, reason=f"screened: {'; '.join(verdict.reasons)}")
         intent = await self.payments.create(ctx.effect, placed.order)
-        if intent.status is IntentStatus.CANCELLED:
-            return follow(placed, CreateFailing, reason="the payment was cancelled meanwhile")
+        if intent.status in (IntentStatus.CANCELLED, IntentStatus.REFUNDED):
+            return follow(placed, CreateFailing, reason=f"the payment is {intent.status} already")
         return follow(placed, PaymentCreated, refs=_refs(placed, intent))
 
     @settles("create", by_hand=PaymentDeclined)
     async def settle_create(self, failing: CreateFailing, ctx: StepContext) -> PaymentDeclined:
         """Occupy the key, so that a late create meets a dead object."""
         intent = await self._find(failing, ctx)
-        await self.payments.cancel(ctx.undo_effect("create"), intent.id)
+        _undone(await self.payments.cancel(ctx.undo_effect("create"), intent.id))
         return follow(failing, PaymentDeclined, reason=failing.reason, refs=_refs(failing, intent))
 
     @step(failing=ConfirmFailing, by_hand=PaymentDeclined)
@@ -75,14 +78,14 @@ class Payment(Agent, name="payment"):
     ) -> PaymentAuthorized | PaymentDeclined:
         """Hold the funds."""
         intent = await self.payments.confirm(ctx.effect, created.refs.payment_id)
-        if intent.status is IntentStatus.AUTHORIZED:
+        if intent.status in HELD:
             return follow(created, PaymentAuthorized)
         return follow(created, PaymentDeclined, reason=intent.reason or intent.status)
 
     @settles("confirm", by_hand=PaymentDeclined)
     async def settle_confirm(self, failing: ConfirmFailing, ctx: StepContext) -> PaymentDeclined:
         """Let go of what may be held."""
-        await self.payments.cancel(ctx.undo_effect("confirm"), failing.refs.payment_id)
+        _undone(await self.payments.cancel(ctx.undo_effect("confirm"), failing.refs.payment_id))
         return follow(failing, PaymentDeclined, reason=failing.reason)
 
     @pivot(by_hand=PaymentCaptureFailed)
@@ -141,6 +144,12 @@ class Payment(Agent, name="payment"):
         if event.refs.payment_id:
             return await self.payments.read(ctx.effect, event.refs.payment_id)
         return await self.payments.create(await ctx.forward_effect("create"), event.order)
+
+
+def _undone(intent: Intent) -> None:
+    """A captured payment must not be reported as declined; a person has to look."""
+    if intent.status is IntentStatus.CAPTURED:
+        raise TerminalFault(f"payment {intent.id} is captured; it cannot have failed before that")
 
 
 def _refs(event: ChainEvent, intent: Intent) -> Refs:

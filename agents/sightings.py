@@ -69,7 +69,9 @@ def sightings_of(record: Record, parts: Parts) -> list[Sighting]:
         # Whoever owns the topic has written nonsense; nothing of a saga can be read from it.
         raise PoisonRecord(f"not a letter or decision: {str(error)[:200]}") from error
     name, major = codec.type_of(record)
-    if name not in EVENTS or major != EVENTS[name].major or record.value is None:
+    unread = name not in EVENTS or major != EVENTS[name].major or record.value is None
+    if unread or name == "OrderPlaced":
+        # The one body that is kept must be an order; the others are folded by their headers.
         codec.decode(record)
     order_id = record.header(envelope.CE_SUBJECT) or (record.key or b"").decode("utf-8", "replace")
     if not order_id:

@@ -36,6 +36,10 @@ class Origin(_Model):
     value_base64: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     """Header names and base64 values, in their order."""
+    cut: bool = False
+    """Whether key, value or headers were too long to be kept whole."""
+    sha256: str = ""
+    """Of the whole value, in hex."""
 
 
 class Owed(_Model):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from agents.kernel.errors import PoisonRecord
 from agents.kernel.ports import Outgoing, Record
 from schemas import envelope
 from schemas.dead_letter import Cause, DeadLetter, Direction, Known, Origin, Owed
@@ -13,6 +15,10 @@ from schemas.events import ChainEvent
 
 ERROR_CHARACTERS_MAX = 2_000
 """A longer message is a body in disguise."""
+BODY_BYTES_MAX = 400_000
+"""In base64 and with all else a letter then stays below what a broker takes (a megabyte)."""
+HEADER_BYTES_MAX = 65_536
+"""Of all headers together; ours need two kilobytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ def letter_of(failure: Failure, record: Record, trigger: Any, now_ms: int) -> De
         letter_id = f"{record.topic}:{record.partition}:{record.offset}:{failure.attempt}"
     return DeadLetter(
         letter_id=letter_id,
-        order_id=failure.order_id,
+        order_id=_text_of(failure.order_id),
         agent=failure.agent,
         step=failure.step,
         direction=failure.direction,
@@ -47,7 +53,7 @@ def letter_of(failure: Failure, record: Record, trigger: Any, now_ms: int) -> De
         cause=failure.cause,
         known=failure.known,
         error_type=type(failure.error).__name__,
-        error=str(failure.error)[:ERROR_CHARACTERS_MAX],
+        error=_text_of(str(failure.error))[:ERROR_CHARACTERS_MAX],
         tries=failure.tries,
         owed=_owed(trigger, failure),
         raised_at_ms=now_ms,
@@ -67,7 +73,7 @@ def poison_letter(
 def encode_letter(letter: DeadLetter, topic: str, traceparent: str) -> Outgoing:
     """The record of a letter, with the headers that Kafka's own dead letters carry (KIP-1191)."""
     origin = letter.origin
-    key = letter.order_id or letter.letter_id
+    key = _text_of(letter.order_id or letter.letter_id)
     headers = {
         envelope.CONTENT_TYPE: envelope.CONTENT_TYPE_JSON.decode(),
         envelope.CE_TYPE: envelope.event_type("DeadLetter", 1),
@@ -90,8 +96,16 @@ def encode_letter(letter: DeadLetter, topic: str, traceparent: str) -> Outgoing:
 
 
 def record_of(letter: DeadLetter, edited_value_base64: str | None = None) -> Record:
-    """The record that the letter was written about, edited if the decision says so."""
+    """The record that the letter was written about, edited if the decision says so.
+
+    Raises PoisonRecord if the letter holds only a part of it and nobody has supplied the rest.
+    """
     origin = letter.origin
+    if origin.cut and edited_value_base64 is None:
+        raise PoisonRecord(
+            f"the letter holds only a part of {origin.topic}:{origin.partition}:{origin.offset}; "
+            "send the whole record anew, then discard the letter"
+        )
     value = edited_value_base64 if edited_value_base64 is not None else origin.value_base64
     return Record(
         topic=origin.topic,
@@ -104,15 +118,30 @@ def record_of(letter: DeadLetter, edited_value_base64: str | None = None) -> Rec
     )
 
 
+def _text_of(text: str) -> str:
+    """The text with what UTF-8 cannot say (half a surrogate pair) made visible."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _origin(record: Record) -> Origin:
+    """The record; what is too long is cut, and its hash tells whether somebody has the rest."""
+    value = record.value or b""
+    headers, left = [], HEADER_BYTES_MAX
+    for name, header in record.headers:
+        left -= len(name) + len(header or b"")
+        if left >= 0:
+            headers.append((_text_of(name), base64.b64encode(header or b"").decode()))
+    cut = len(value) > BODY_BYTES_MAX or left < 0 or len(record.key or b"") > HEADER_BYTES_MAX
     return Origin(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
         timestamp_ms=record.timestamp_ms,
-        key_base64=_text(record.key),
-        value_base64=_text(record.value),
-        headers=tuple((name, base64.b64encode(v or b"").decode()) for name, v in record.headers),
+        key_base64=_text(record.key and record.key[:HEADER_BYTES_MAX]),
+        value_base64=_text(record.value and value[:BODY_BYTES_MAX]),
+        headers=tuple(headers),
+        cut=cut,
+        sha256=hashlib.sha256(value).hexdigest(),
     )
 
 

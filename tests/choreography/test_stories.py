@@ -328,3 +328,17 @@ class _Saying:
 
     async def release(self, _effect: Effect, _id: str) -> Reservation:
         return self._answer
+
+
+def test_a_repeat_that_finds_the_payment_further_on_declines_nothing(world: World) -> None:
+    """The store was lost and everything is read again: captured once, and never called declined."""
+    told(world, "happy")
+    world.ledger.flush()
+    world.loop.run_until_complete(world.ledger.create_epoch())
+    for agent in ("payment", "inventory", "shipping"):
+        world.log.redeliver(agent, 0)
+    world.run()
+
+    assert "PaymentDeclined" not in world.events("o-1")
+    assert world.balance().orders["o-1"].payments == 1
+    assert world.report().balanced

@@ -147,3 +147,49 @@ def test_a_forged_decision_is_a_letter_too(world: World) -> None:
 
     assert {x.origin.topic for x in world.letters().open()} == {world.topics.decisions}
     assert world.report().completed == 1
+
+
+STRUCTURED = (("content-type", b"application/cloudevents+json"),)
+PLACED = (("ce_type", b"dev.chorale.OrderPlaced.v1"), ("ce_subject", b"o-x"))
+PILLS: dict[str, tuple[str, bytes, tuple[tuple[str, bytes], ...]]] = {
+    "larger than a letter": ("orders.inbox", b'{"a":"' + b"x" * 800_000 + b'"}', ()),
+    "half a surrogate as type": ("payment.events", b'{"type": "\\ud800"}', STRUCTURED),
+    "half a surrogate as id": (
+        "gateway.events",
+        b'{"id": "\\ud800", "type": "dev.chorale.OrderPlaced.v1", "data": {}}',
+        STRUCTURED,
+    ),
+    "headers of a megabyte": ("payment.events", b"{}", tuple([("h", b"x" * 30_000)] * 30)),
+    "placed without an order": ("gateway.events", b"{}", PLACED),
+    "placed with garbage": ("gateway.events", b"\xfe\xed", PLACED),
+}
+"""Records that once ended an agent, and would have again after every restart."""
+
+
+@pytest.mark.parametrize("pill", PILLS)
+def test_no_record_ends_an_agent(world: World, pill: str) -> None:
+    """One letter, no crash, the next order is served, and time-outs go on."""
+    topic, value, headers = PILLS[pill]
+    world.publish_raw(topic, b"o-x", value, headers)
+    world.submit(order_body("o-good"))
+    world.run(idle_s=world.settings.saga_deadline_ms / 1000 + 10)
+
+    assert len(world.nodes) == 1, "no agent had to be started anew"
+    letters = world.letters().open()
+    assert len(letters) == 1
+    assert letters[0].origin.cut == (pill in ("larger than a letter", "headers of a megabyte"))
+    assert world.report().completed == 1
+
+
+def test_a_letter_that_holds_only_a_part_is_not_replayed_as_the_whole(world: World) -> None:
+    """What was cut cannot be sent again from the letter; that is said, in a letter."""
+    topic, value, headers = PILLS["larger than a letter"]
+    world.publish_raw(topic, b"o-x", value, headers)
+    world.run()
+
+    decide(world, world.letters().open()[0], "replay")
+    world.run()
+
+    second = world.letters().open()
+    assert [x.attempt for x in second] == [2]
+    assert "only a part" in second[0].error
