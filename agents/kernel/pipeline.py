@@ -33,7 +33,7 @@ from agents.kernel.ports import Outgoing, Record
 from agents.kernel.protocol import Begin, Reply, Role, Verdict
 from agents.kernel.routing import Decided, Job, Router
 from agents.kernel.telemetry import Processed
-from agents.kernel.work import Worker
+from agents.kernel.work import LONGER_LEASE, Worker
 
 BUSY_LOOK_AGAIN_S = 0.05
 """Added to a foreign lease's end, so that the store's clock has passed it too."""
@@ -54,6 +54,7 @@ class Pipeline:
             ConsumerParts(parts.log, parts.clock, parts.settings, parts.health),
         )
         self._lanes: dict[str, deque[Record]] = {}
+        self._generation = -1
         self._driving: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -70,8 +71,16 @@ class Pipeline:
         """Stop fetching; `run` returns after the drain."""
         self.consumer.stop()
 
+    @property
+    def waiting(self) -> int:
+        """Records held in lanes, those in hand included."""
+        return sum(map(len, self._lanes.values()))
+
     def _dispatch(self, records: list[Record]) -> None:
         assert self._tasks is not None
+        if records[0].generation != self._generation:
+            self._generation = records[0].generation
+            self._forget_waiting()
         for record in records:
             lane = self._router.lane_of(record)
             if lane is None:
@@ -84,6 +93,13 @@ class Pipeline:
                 task = self._tasks.create_task(self._drive(lane), name=name)
                 self._driving.add(task)
                 task.add_done_callback(self._driving.discard)
+
+    def _forget_waiting(self) -> None:
+        """What an old assignment left waiting was not committed, and comes again."""
+        for waiting in self._lanes.values():
+            in_hand = waiting[0]
+            waiting.clear()
+            waiting.append(in_hand)
 
     async def _drive(self, lane: str) -> None:
         """One order's records, one after the other."""
@@ -167,7 +183,7 @@ class Pipeline:
             step=job.step,
             role=Role.DECIDE if letter else declared.role,
             owner=self._parts.ids.token(),
-            lease_ms=self._parts.settings.lease_ms,
+            lease_ms=self._worker.lease_ms(job),
             trigger=job.trigger.fingerprint,
             trigger_type=job.trigger.type,
             group=declared.group,
@@ -192,7 +208,7 @@ class Pipeline:
     async def _park(self, reply: Reply) -> None:
         now_ms = self._parts.clock.now_ms()
         wait_s = max(reply.record.lease_until_ms - now_ms, 0) / 1000
-        lease_s = self._parts.settings.lease_ms / 1000
+        lease_s = self._parts.settings.lease_ms * LONGER_LEASE / 1000
         # Our clock may differ from the store's: never wait longer than one lease.
         await self._parts.clock.sleep(min(wait_s, lease_s) + BUSY_LOOK_AGAIN_S)
 

@@ -46,6 +46,9 @@ from schemas.events import REASON_MAX, Event
 HANDLER_SHARE_OF_LEASE = 2 / 3
 """A handler is cut off while a third of its lease is left to store the outcome."""
 
+LONGER_LEASE = 2
+"""An undoing makes up to four calls (find, cancel, refund, look) where a step makes one or two."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -79,6 +82,11 @@ class Worker:
         self._topic = parts.topics.of_owner(agent.name)
         settings = parts.settings
         self._policy = RetryPolicy(settings.retries, settings.retry_base_ms / 1000)
+
+    def lease_ms(self, job: Job) -> int:
+        """How long this step is held without a sign of life."""
+        undoes = job.handler.role in (Role.COMPENSATE, Role.SETTLE)
+        return self._parts.settings.lease_ms * (LONGER_LEASE if undoes else 1)
 
     async def work(self, job: Job, owner: str, reply: Reply) -> Done:
         """Run the job's handler to its end. Raises LeaseLost if the step was taken over."""
@@ -127,7 +135,7 @@ class Worker:
             progress=record.progress,
             key_attempts=self._key_attempts(trigger.order_id),
         )
-        until_s = parts.clock.monotonic_s() + parts.settings.lease_ms / 1000
+        until_s = parts.clock.monotonic_s() + self.lease_ms(job) / 1000
         return _InHand(job, owner, record, ctx, record.tries, until_s, reply.epoch)
 
     def _key_attempts(self, order_id: str) -> Callable[[str], Awaitable[int]]:
@@ -163,7 +171,7 @@ class Worker:
         if parts.clock.monotonic_s() >= step.leased_until_s:
             raise LeaseLost
         step.ctx.now_ms = parts.clock.now_ms()
-        limit_s = parts.settings.lease_ms / 1000 * HANDLER_SHARE_OF_LEASE
+        limit_s = self.lease_ms(step.job) / 1000 * HANDLER_SHARE_OF_LEASE
         try:
             async with asyncio.timeout(limit_s):
                 outcome = await handler.call(self._agent, step.job.trigger.event, step.ctx)
@@ -199,7 +207,7 @@ class Worker:
     async def _hold_for(self, step: _InHand, seconds: float) -> None:
         """Keep the step while waiting: the lease outlives the wait and the try after it."""
         claimed = step.job.handler.role not in (Role.STOP, Role.CONFIRM)
-        lease_ms = int(seconds * 1000) + self._parts.settings.lease_ms
+        lease_ms = int(seconds * 1000) + self.lease_ms(step.job)
         if claimed:
             touch = Touch(
                 order_id=step.ctx.order_id,

@@ -12,13 +12,16 @@ from agents.bootstrap import NAMES
 from agents.gateway import Gateway
 from agents.inventory import Inventory
 from agents.kernel.context import StepContext
+from agents.kernel.errors import InDoubt
 from agents.kernel.pipeline import Pipeline
 from agents.kernel.ports import Effect, Record
 from agents.kernel.protocol import OVER, Read
 from agents.kernel.routing import HTTP_TOPIC, Job, submitted
 from agents.kernel.submission import Submission, submission_of
 from agents.kernel.telemetry import Processed, Telemetry
-from agents.ports import Reservation, ReservationStatus
+from agents.ports import Intent, Reservation, ReservationStatus
+from agents.providers.in_process import InProcessPayments
+from agents.providers.simulator.knobs import Knob
 from agents.sightings import view_of
 from agents.tracker import COMPACT_AFTER_MS
 from schemas.dead_letter import Action
@@ -341,4 +344,29 @@ def test_a_repeat_that_finds_the_payment_further_on_declines_nothing(world: Worl
 
     assert "PaymentDeclined" not in world.events("o-1")
     assert world.balance().orders["o-1"].payments == 1
+    assert world.report().balanced
+
+
+def test_an_undoing_of_several_slow_calls_still_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call answers within its time-out; together they take longer than a step's lease."""
+    real = InProcessPayments.capture
+
+    async def reply_lost(self: InProcessPayments, effect: Effect, payment_id: str) -> Intent:
+        await real(self, effect, payment_id)
+        raise InDoubt
+
+    monkeypatch.setattr(InProcessPayments, "capture", reply_lost)
+    told(world, "happy")
+    letter = world.letters().open()[0]
+    slow = Knob(latency_ms=world.settings.effect_timeout_ms * 8 // 10)
+    world.outworld.knobs.turn("payments", slow)
+
+    decide(world, letter, "discard")
+    world.run()
+
+    assert "PaymentRefunded" in world.events("o-1")
+    assert status(world) is SagaStatus.FAILED
+    assert world.letters().open() == []
     assert world.report().balanced
