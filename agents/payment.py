@@ -127,7 +127,7 @@ class Payment(Agent, name="payment"):
             return follow(asked, PaymentCaptured, refs=refs)
         return follow(asked, CaptureStopping, reason=asked.reason, refs=refs)
 
-    @confirms_stop("capture")
+    @confirms_stop("capture", by_hand=CaptureStopped)
     async def confirm_stop(
         self, stopping: CaptureStopping, ctx: StepContext
     ) -> CaptureStopped | CancelRefused | PaymentCaptured:

@@ -124,7 +124,8 @@ class TrackerLoop:
         if view.waiting_for_person:
             return 0
         if view.status.terminal:
-            return view.updated_ms + COMPACT_AFTER_MS
+            # From now, not from its end: letters may still be on their way to a late tracker.
+            return self._parts.clock.now_ms() + COMPACT_AFTER_MS
         if view.status is SagaStatus.COMPENSATING or "SagaTimedOut" in view.row.facts:
             return 0
         decided_ms = max(

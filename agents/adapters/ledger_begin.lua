@@ -134,7 +134,9 @@ local function decide(ask, record, others)
   if record[DIRECTION] == 'compensation' and ask.letter_direction ~= 'compensation' then
     return 'stale', record
   elseif record[ATTEMPT] == ask.letter_attempt + 1 then
-    if working(record) then
+    if working(record) and record[OUTCOME] ~= '' then
+      return 'republish', record
+    elseif working(record) then
       record[DOUBT] = true
       return claim(ask, record)
     elseif state == 'done' or state == 'compensated' then

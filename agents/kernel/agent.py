@@ -90,9 +90,9 @@ def stops(step: str) -> Callable[[Method], Method]:
     return _mark(Declared(Role.STOP, step=step))
 
 
-def confirms_stop(step: str) -> Callable[[Method], Method]:
+def confirms_stop(step: str, *, by_hand: type[ChainEvent]) -> Callable[[Method], Method]:
     """Looks once more at a stop that stands in the log, then confirms it."""
-    return _mark(Declared(Role.CONFIRM, step=step))
+    return _mark(Declared(Role.CONFIRM, step=step, by_hand=by_hand))
 
 
 @dataclass(frozen=True, slots=True)

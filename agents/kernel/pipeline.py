@@ -230,14 +230,19 @@ class Pipeline:
     async def _read_again(self, decided: Decided) -> None:
         """A replayed record that nobody could read is processed as if it came now."""
         origin, reading = decided.poison.origin, decided.poison.attempt + 1
-        if not decided.replays or origin.topic not in self.consumer.topics:
+        if origin.topic not in self.consumer.topics:
             return
         record = Record(origin.topic, origin.partition, origin.offset, None, None)
         try:
             record = record_of(decided.poison, decided.edited_value)
             job = self._router.job_of(record)
         except PoisonRecord as error:
-            await self._bury(record, error, reading=reading)
+            if decided.replays:
+                await self._bury(record, error, reading=reading)
             return
-        if isinstance(job, Job):
-            await self._carry_out(replace(job, reading=reading))
+        if not isinstance(job, Job):
+            return
+        # A stop that stands in the log may not be dropped: settled by a person, it is confirmed.
+        by_hand = not decided.replays
+        if decided.replays or job.handler.role is Role.CONFIRM:
+            await self._carry_out(replace(job, reading=reading, by_hand=by_hand, why=decided.why))

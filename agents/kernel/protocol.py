@@ -385,6 +385,9 @@ def _decide(records: Records, ask: Begin, record: StepRecord, now_ms: int) -> An
         return Verdict.STALE, record
     reopened = record.attempt == ask.letter_attempt + 1
     match record.state:
+        case State.INFLIGHT | State.COMPENSATING if reopened and record.outcome:
+            # The replay has led to a decision of the agent (CarrierSwitched), which goes on.
+            return Verdict.REPUBLISH, record
         case State.INFLIGHT | State.COMPENSATING if reopened:
             return _claim(records, ask, now_ms, replace(record, doubt=True))
         case State.DONE | State.COMPENSATED if reopened:

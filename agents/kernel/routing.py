@@ -48,6 +48,7 @@ class Decided:
 
     poison: DeadLetter
     replays: bool
+    why: str = ""
     edited_value: str | None = None
 
 
@@ -110,7 +111,8 @@ class Router:
             raise PoisonRecord(f"{letter.step} came over HTTP and cannot be replayed; ask again")
         replays = decision.action in ("replay", "replay_edited")
         if not letter.step:
-            return Decided(letter, replays, decision.edited_value_base64)
+            why = f"{decision.action} by {decision.who}: {decision.why}"
+            return Decided(letter, replays, why, decision.edited_value_base64)
         if letter.agent != self._agent.name:
             return None
         job = self._job(record_of(letter, decision.edited_value_base64))

@@ -91,7 +91,7 @@ class Worker:
     async def work(self, job: Job, owner: str, reply: Reply) -> Done:
         """Run the job's handler to its end. Raises LeaseLost if the step was taken over."""
         step = self._take(job, owner, reply)
-        if job.by_hand:
+        if job.by_hand and reply.verdict is not Verdict.BEGUN:
             return self._by_hand(step)
         if reply.verdict is Verdict.BEGUN:
             step.ctx.begun = True

@@ -12,7 +12,7 @@ from agents.bootstrap import NAMES
 from agents.gateway import Gateway
 from agents.inventory import Inventory
 from agents.kernel.context import StepContext
-from agents.kernel.errors import InDoubt
+from agents.kernel.errors import InDoubt, TransientFault
 from agents.kernel.pipeline import Pipeline
 from agents.kernel.ports import Effect, Record
 from agents.kernel.protocol import OVER, Read
@@ -370,3 +370,35 @@ def test_an_undoing_of_several_slow_calls_still_ends(
     assert status(world) is SagaStatus.FAILED
     assert world.letters().open() == []
     assert world.report().balanced
+
+
+def test_a_stop_that_a_person_settles_is_confirmed_and_the_chain_runs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The payment cannot be read, the stop becomes a letter; discarded, the order is undone."""
+    real = InProcessPayments.read
+
+    async def away(_self: InProcessPayments, _effect: Effect, _payment_id: str) -> Intent:
+        raise TransientFault
+
+    without = tuple(name for name in NAMES if name != "shipping")
+    world.submit(order_body("o-1"))
+    world.run(without)
+    monkeypatch.setattr(InProcessPayments, "read", away)
+    cancel_now(world)
+    world.run(without, idle_s=5.0)
+    letter = next(x for x in world.letters().open() if not x.step)
+    monkeypatch.setattr(InProcessPayments, "read", real)
+
+    decide(world, letter, "discard")
+    world.run()
+
+    order = world.balance().orders["o-1"]
+    assert status(world) is SagaStatus.FAILED
+    assert (order.held, order.kept, order.labels, order.live_reservations) == (0, 0, 0, ())
+    assert world.report().balanced
+
+
+def cancel_now(world: World) -> None:
+    cancel = cancel_request("o-1", "happy")
+    world.publish(cancel.topic, "o-1", cancel.value, **{k: v.decode() for k, v in cancel.headers})

@@ -12,6 +12,11 @@ from collections.abc import Callable
 import pytest
 
 from agents.audit import Report
+from agents.kernel.errors import TerminalFault, TransientFault
+from agents.kernel.ports import Effect
+from agents.ports import Label
+from agents.providers.in_process import InProcessCarrier
+from schemas.order import Order
 from tests.simulation.acts import cancel_at_point, decide
 from tests.simulation.orders import SCENARIOS, order_body
 from tests.simulation.world import World
@@ -120,3 +125,45 @@ def test_a_dead_compensation_waits_and_a_replay_ends_it_whatever_crashes() -> No
         assert report.findings == [], f"crash at {point}: {world.events('o-1')}"
         assert (report.failed, report.waiting_for_person) == (1, 0), f"crash at {point}"
         assert world.letters().open() == []
+
+
+def test_a_replayed_label_never_goes_back_to_the_first_carrier(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The replay switched carriers and crashed; the decision read again only repeats the switch."""
+    real = InProcessCarrier.label
+    fedex: list[Exception] = []
+
+    async def label(self: InProcessCarrier, effect: Effect, ref: str, order: Order) -> Label:
+        if self.name == "fedex" and fedex:
+            raise fedex.pop(0) if len(fedex) > 1 else fedex[0]
+        return await real(self, effect, ref, order)
+
+    monkeypatch.setattr(InProcessCarrier, "label", label)
+
+    def replayed(crash_after: int | None) -> tuple[World, int]:
+        fedex[:] = [TerminalFault("contract expired")]
+        world = World(seed=1)
+        world.submit(order_body("o-1"))
+        world.run()
+        before = len(world.points.names)
+        fedex[:] = [TransientFault(), TransientFault(), TransientFault(), TransientFault()]
+        world.points.crash_at = before + crash_after if crash_after else None
+        decide(world, world.letters().open()[0], "replay")
+
+        async def back() -> None:
+            await world.points.passed(before + (crash_after or 10**6))
+            fedex.clear()
+
+        if crash_after:
+            world.meanwhile(back)
+        world.run()
+        world.close()
+        return world, before
+
+    calm, before = replayed(None)
+    for point in range(1, len(calm.points.names) - before + 1):
+        world, _ = replayed(point)
+
+        assert world.report().findings == [], f"crash at {point}: {world.events('o-1')}"
+        assert world.report().completed == 1, f"crash at {point}"

@@ -258,7 +258,9 @@ def two_step_saga_of_another_trade() -> Choreography:
             reacting(ChargeRefused | ChargeStopped, LetGo)
         ),
         "stop": stops("charge")(reacting(TimeIsUp, ChargeStopping | conceding)),
-        "stop_now": confirms_stop("charge")(reacting(ChargeStopping, ChargeStopped | conceding)),
+        "stop_now": confirms_stop("charge", by_hand=ChargeStopped)(
+            reacting(ChargeStopping, ChargeStopped | conceding)
+        ),
     }
     agents = (
         agent_of("shop", {"order": intake("order")(reacting(Submission, Ordered))}),
