@@ -27,6 +27,7 @@ from agents.kernel.parts import Parts
 from agents.kernel.persistence import Persistence
 from agents.kernel.ports import Index, Outgoing, Record, SagaRow, SagaStore, Sighting
 from agents.kernel.protocol import OVER, Read
+from agents.kernel.topics import DAY_MS
 from agents.sightings import DECISION, SagaView, sightings_of, view_of
 from schemas.events import SagaTimedOut
 from schemas.order import Order
@@ -36,6 +37,8 @@ DUE_ROWS_MAX = 200
 """Rows of one look at the deadlines; what remains is looked at next time."""
 COMPACT_AFTER_MS = 60_000
 """An ended saga is left alone this long, so that late duplicates meet full records."""
+DECIDED_COMPACT_AFTER_MS = DAY_MS
+"""A decision may wait for an agent that is away; its step must not be forgotten meanwhile."""
 LOOK_AGAIN_MS = 5_000
 """A row that could not be acted on is looked at again after this."""
 
@@ -124,8 +127,10 @@ class TrackerLoop:
         if view.waiting_for_person:
             return 0
         if view.status.terminal:
+            decided = any(name.startswith(DECISION) for name in view.row.facts)
             # From now, not from its end: letters may still be on their way to a late tracker.
-            return self._parts.clock.now_ms() + COMPACT_AFTER_MS
+            after_ms = DECIDED_COMPACT_AFTER_MS if decided else COMPACT_AFTER_MS
+            return self._parts.clock.now_ms() + after_ms
         if view.status is SagaStatus.COMPENSATING or "SagaTimedOut" in view.row.facts:
             return 0
         decided_ms = max(
