@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agents.choreography.graph import Choreography
@@ -44,6 +44,8 @@ AGENTS: tuple[type[Agent], ...] = (
     Notification,
     Tracker,
 )
+NOTIFIED_AT_ONCE_MAX = 10
+"""Orders; each is 23 calls, and those that queue for a channel too long would be given up."""
 NAMES = tuple(agent.name for agent in AGENTS)
 
 
@@ -120,7 +122,11 @@ class Host:
         agent = self._agent(name)
         if isinstance(agent, Tracker):
             return TrackerLoop(agent, topics, self.parts)
-        return Pipeline(agent, topics, self.parts)
+        parts = self.parts
+        if isinstance(agent, Notification):
+            few = {"records_in_flight_max": NOTIFIED_AT_ONCE_MAX}
+            parts = replace(parts, settings=parts.settings.model_copy(update=few))
+        return Pipeline(agent, topics, parts)
 
     def _agent(self, name: str) -> Agent:
         outside = self._outside

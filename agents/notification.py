@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from agents.kernel.agent import Agent, GivenUp, Handler, StepContext, follow, retriable
-from agents.kernel.errors import ChoraleError, ConfigurationError, TransientFault
+from agents.kernel.errors import BreakerOpen, ChoraleError, ConfigurationError, TransientFault
 from agents.kernel.ports import Effect
 from agents.ports import Channels, Message, Target
 from schemas.events import (
@@ -48,11 +48,15 @@ class Notification(Agent, name="notification"):
         """Tell every target that was not told yet."""
         told = set(filter(None, ctx.progress.split(",")))
         missing = [t for t in self._targets_of(ctx.step) if t.name not in told]
-        failed: list[str] = []
+        failed: dict[str, ChoraleError] = {}
         async with asyncio.TaskGroup() as tasks:
             for target in missing:
                 tell = self._tell(target, ended, ctx, told, failed)
                 tasks.create_task(tell, name=f"notify {target.name} {ctx.order_id}")
+        closed = [error for error in failed.values() if isinstance(error, BreakerOpen)]
+        if closed and len(closed) == len(failed):
+            # Nothing was tried; waiting for a breaker costs no try.
+            raise closed[0]
         if failed:
             raise TransientFault(f"not delivered: {', '.join(sorted(failed))}")
         return follow(ended, Notified, outcome=_outcome(ended), delivered=len(told))
@@ -78,7 +82,12 @@ class Notification(Agent, name="notification"):
         return tuple(t for t in self.targets if t.name == name) if slash else self.targets
 
     async def _tell(
-        self, target: Target, ended: Ended, ctx: StepContext, told: set[str], failed: list[str]
+        self,
+        target: Target,
+        ended: Ended,
+        ctx: StepContext,
+        told: set[str],
+        failed: dict[str, ChoraleError],
     ) -> None:
         outcome = _outcome(ended)
         key = f"{ctx.order_id}:{outcome}:{target.channel}:{target.address}"
@@ -91,8 +100,8 @@ class Notification(Agent, name="notification"):
         )
         try:
             await self.channels.send(effect, target, _message(ended, outcome))
-        except ChoraleError:
-            failed.append(target.name)
+        except ChoraleError as error:
+            failed[target.name] = error
             return
         told.add(target.name)
         ctx.progress = ",".join(sorted(told))

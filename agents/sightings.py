@@ -69,10 +69,11 @@ def sightings_of(record: Record, parts: Parts) -> list[Sighting]:
         # Whoever owns the topic has written nonsense; nothing of a saga can be read from it.
         raise PoisonRecord(f"not a letter or decision: {str(error)[:200]}") from error
     name, major = codec.type_of(record)
+    snapshot = ""
     unread = name not in EVENTS or major != EVENTS[name].major or record.value is None
     if unread or name == "OrderPlaced":
         # The one body that is kept must be an order; the others are folded by their headers.
-        codec.decode(record)
+        snapshot = codec.decode(record).event.model_dump_json()
     order_id = record.header(envelope.CE_SUBJECT) or (record.key or b"").decode("utf-8", "replace")
     if not order_id:
         order_id = codec.decode(record).order_id
@@ -86,15 +87,10 @@ def sightings_of(record: Record, parts: Parts) -> list[Sighting]:
                 cause=record.header(envelope.CE_CAUSATIONID),
                 reason=_printable(record.header(envelope.REASON)),
             ),
-            snapshot=_snapshot(name, record),
+            snapshot=snapshot,
             saga_deadline_ms=codec.number(record.header(envelope.SAGA_DEADLINE_MS)),
         )
     ]
-
-
-def _snapshot(name: str, record: Record) -> str:
-    """The order, from the first event of the chain only: the others carry the same."""
-    return (record.value or b"").decode() if name == "OrderPlaced" else ""
 
 
 def _opened(letter: DeadLetter) -> Sighting:

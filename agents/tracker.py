@@ -151,7 +151,10 @@ class TrackerLoop:
     async def _look(self) -> None:
         for row in await self._store.due(self._parts.clock.now_ms(), DUE_ROWS_MAX):
             view = view_of(row, self._wiring.undone_by)
-            if view.status.terminal:
+            if view.waiting_for_person:
+                # Its letter was seen after the row was filed; it is nobody's turn but a person's.
+                live, due_ms = True, 0
+            elif view.status.terminal:
                 live, due_ms = await self._compact(row)
             else:
                 live, due_ms = True, await self._time_out(row)

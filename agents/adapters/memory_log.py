@@ -113,6 +113,11 @@ class MemoryLog:
             subscription.assign({}, next(self._generations))
             self._rebalance(subscription.group)
 
+    def rebalance(self, group: str) -> None:
+        """Assign the partitions anew, for no reason; nothing if nobody is in the group."""
+        if group in self._groups:
+            self._rebalance(group)
+
     def redeliver(self, group: str, from_offset: int = 0) -> None:
         """The group starts again at that offset of every partition, or at an earlier one."""
         committed = self._groups[group].committed

@@ -128,7 +128,8 @@ def _read(order_id: str, fields: Sequence[str]) -> SagaRow:
     for name, value in zip(fields[::2], fields[1::2], strict=True):
         kind, rest = name[:2], name[2:]
         if kind == "f:":
-            time_ms, event_id, cause, reason = value.split(_SEPARATOR, 3)
+            # A row of an earlier version has no reason.
+            time_ms, event_id, cause, reason = (*value.split(_SEPARATOR, 3), "")[:4]
             facts[rest] = Fact(event_id, int(time_ms), cause, reason)
         elif kind == "o:":
             letters[rest] = value

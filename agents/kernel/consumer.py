@@ -99,6 +99,7 @@ class Consumer:
     ) -> None:
         settings = self._parts.settings
         while not self._stopping.is_set():
+            self._room.clear()
             room = settings.records_in_flight_max - self._watermarks.unsettled
             if "store" in self._parts.health.troubles:
                 # One record at most asks whether it is back; nobody else might.
@@ -121,7 +122,6 @@ class Consumer:
             self._watermarks.fetched(record.place, record.offset)
 
     async def _wait_for_room(self) -> None:
-        self._room.clear()
         try:
             async with asyncio.timeout(1.0):
                 await self._room.wait()
@@ -145,6 +145,7 @@ class Consumer:
     async def _drain(self, subscription: Subscription) -> None:
         deadline_s = self._parts.clock.monotonic_s() + self._parts.settings.drain_ms / 1000
         while self._watermarks.unsettled and self._parts.clock.monotonic_s() < deadline_s:
+            self._room.clear()
             await subscription.fetch(0)
             await self._wait_for_room()
         await self._commit(subscription)

@@ -15,8 +15,12 @@ from schemas.events import ChainEvent
 
 ERROR_CHARACTERS_MAX = 2_000
 """A longer message is a body in disguise."""
+KEY_CHARACTERS_MAX = 1_000
+"""An order id has 64."""
 BODY_BYTES_MAX = 400_000
 """In base64 and with all else a letter then stays below what a broker takes (a megabyte)."""
+LETTER_BYTES_MAX = 900_000
+"""A broker takes a megabyte; the letter's own headers need some of it."""
 HEADER_BYTES_MAX = 65_536
 """Of all headers together; ours need two kilobytes."""
 
@@ -73,7 +77,7 @@ def poison_letter(
 def encode_letter(letter: DeadLetter, topic: str, traceparent: str) -> Outgoing:
     """The record of a letter, with the headers that Kafka's own dead letters carry (KIP-1191)."""
     origin = letter.origin
-    key = _text_of(letter.order_id or letter.letter_id)
+    key = _text_of(letter.order_id or letter.letter_id)[:KEY_CHARACTERS_MAX]
     headers = {
         envelope.CONTENT_TYPE: envelope.CONTENT_TYPE_JSON.decode(),
         envelope.CE_TYPE: envelope.event_type("DeadLetter", 1),
@@ -92,7 +96,15 @@ def encode_letter(letter: DeadLetter, topic: str, traceparent: str) -> Outgoing:
         "__dlq.errors.message": letter.error[:200],
     }
     encoded = tuple((name, text.encode("utf-8", "replace")) for name, text in headers.items())
-    return Outgoing(topic, key.encode(), letter.model_dump_json().encode(), encoded)
+    return Outgoing(topic, key.encode(), _fitting(letter).model_dump_json().encode(), encoded)
+
+
+def _fitting(letter: DeadLetter) -> DeadLetter:
+    """The letter, without its headers if they (escaped in JSON) would make it too long."""
+    if len(letter.model_dump_json()) <= LETTER_BYTES_MAX:
+        return letter
+    origin = letter.origin.model_copy(update={"headers": (), "cut": True})
+    return letter.model_copy(update={"origin": origin})
 
 
 def record_of(letter: DeadLetter, edited_value_base64: str | None = None) -> Record:

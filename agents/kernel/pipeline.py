@@ -37,6 +37,8 @@ from agents.kernel.work import LONGER_LEASE, Worker
 
 BUSY_LOOK_AGAIN_S = 0.05
 """Added to a foreign lease's end, so that the store's clock has passed it too."""
+BUG_WAITS_S = (0.5, 2.0, 8.0)
+"""A bug that passes by itself (a library's bad moment) passes within seconds."""
 
 
 class Pipeline:
@@ -136,7 +138,7 @@ class Pipeline:
             await self._read_again(job)
         elif job is not None:
             started_s = self._parts.clock.monotonic_s()
-            published = await self._carry_out(job)
+            published = await self._carry_out_in_spite_of_bugs(job)
             self._tell(job, published, started_s)
 
     def _tell(self, job: Job, published: list[Outgoing], started_s: float) -> None:
@@ -155,6 +157,16 @@ class Pipeline:
     async def perform(self, job: Job) -> list[Outgoing]:
         """Do a job that came over HTTP; returns its outcome once the broker has it."""
         return await self._carry_out(job)
+
+    async def _carry_out_in_spite_of_bugs(self, job: Job) -> list[Outgoing]:
+        """A bug outside of the handler: try again, then a letter that says what it is about."""
+        for wait_s in BUG_WAITS_S:
+            try:
+                return await self._carry_out(job)
+            except Exception as bug:  # noqa: BLE001 - the last one becomes the letter
+                error = bug
+                await self._parts.clock.sleep(wait_s)
+        return await self._publish([self._worker.letter_of_bug(job, error)])
 
     async def _carry_out(self, job: Job) -> list[Outgoing]:
         while True:

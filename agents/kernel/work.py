@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import cast
 
 from agents.kernel.agent import Agent, GivenUp
 from agents.kernel.codec import Stamp, child_traceparent, encode, pack, unpack
@@ -41,11 +42,13 @@ from agents.kernel.protocol import (
 )
 from agents.kernel.retry import Exhausted, RetryPolicy
 from agents.kernel.routing import Job
+from schemas.dead_letter import Direction as LetterDirection
 from schemas.events import REASON_MAX, Event
 
 HANDLER_SHARE_OF_LEASE = 2 / 3
 """A handler is cut off while a third of its lease is left to store the outcome."""
 
+STOPS = (Role.STOP, Role.CONFIRM)
 LONGER_LEASE = 2
 """An undoing makes up to four calls (find, cancel, refund, look) where a step makes one or two."""
 
@@ -118,7 +121,8 @@ class Worker:
         effect = Effect(
             key=key,
             order_id=trigger.order_id,
-            attempt=record.attempt,
+            # A stop has no attempts in the ledger; its letters count its readings.
+            attempt=job.reading if job.handler.role in STOPS else record.attempt,
             fence=reply.fence,
             timeout_s=parts.settings.effect_timeout_ms / 1000,
             traceparent=child_traceparent(trigger.traceparent, trigger.order_id, key),
@@ -288,6 +292,22 @@ class Worker:
             return Done(None, (self._letter_of_record(step, error),))
         letter = self._letter(step, error)
         return Done(self._finish(step, State.DEAD, (), (letter,)))
+
+    def letter_of_bug(self, job: Job, error: Exception) -> Outgoing:
+        """A letter about a step whose ledger record nobody could bring to its end."""
+        directions = {Role.COMPENSATE: "compensation", Role.SETTLE: "settle"}
+        failure = Failure(
+            agent=self._agent.name,
+            error=error,
+            cause="exhausted",
+            step=job.step,
+            direction=cast("LetterDirection", directions.get(job.handler.role, "forward")),
+            attempt=job.letter.attempt + 1 if job.letter else 1,
+            order_id=job.trigger.order_id,
+        )
+        now_ms = self._parts.clock.now_ms()
+        letter = letter_of(failure, job.record, job.trigger.event, now_ms)
+        return encode_letter(letter, self._parts.topics.letters, job.trigger.traceparent)
 
     def _letter_of_record(self, step: _InHand, error: Exception) -> Outgoing:
         """A stop that failed has touched no step: replaying it is reading its record again."""

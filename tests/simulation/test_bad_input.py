@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from schemas.events import OrderPlaced
+from schemas.order import Order
 from tests.simulation.acts import decide, raw
 from tests.simulation.orders import as_bytes, order_body
 from tests.simulation.world import World
@@ -160,10 +162,14 @@ PILLS: dict[str, tuple[str, bytes, tuple[tuple[str, bytes], ...]]] = {
         STRUCTURED,
     ),
     "headers of a megabyte": ("payment.events", b"{}", tuple([("h", b"x" * 30_000)] * 30)),
+    "long once escaped": ("orders.inbox", b"[" * 400_000, (("\x01" * 65_000, b""),)),
     "placed without an order": ("gateway.events", b"{}", PLACED),
     "placed with garbage": ("gateway.events", b"\xfe\xed", PLACED),
 }
 """Records that once ended an agent, and would have again after every restart."""
+
+
+CUT = ("larger than a letter", "headers of a megabyte", "long once escaped")
 
 
 @pytest.mark.parametrize("pill", PILLS)
@@ -177,7 +183,7 @@ def test_no_record_ends_an_agent(world: World, pill: str) -> None:
     assert len(world.nodes) == 1, "no agent had to be started anew"
     letters = world.letters().open()
     assert len(letters) == 1
-    assert letters[0].origin.cut == (pill in ("larger than a letter", "headers of a megabyte"))
+    assert letters[0].origin.cut == (pill in CUT)
     assert world.report().completed == 1
 
 
@@ -193,3 +199,19 @@ def test_a_letter_that_holds_only_a_part_is_not_replayed_as_the_whole(world: Wor
     second = world.letters().open()
     assert [x.attempt for x in second] == [2]
     assert "only a part" in second[0].error
+
+
+def test_an_order_placed_in_structured_mode_times_out_like_any_other(world: World) -> None:
+    """The tracker keeps the order itself, whatever mode it came in."""
+    order = Order.model_validate(order_body("o-1"))
+    body = {
+        "id": "e-1",
+        "type": "dev.chorale.OrderPlaced.v1",
+        "data": OrderPlaced(order=order).model_dump(mode="json"),
+    }
+    world.publish_raw("gateway.events", b"o-1", json.dumps(body).encode(), STRUCTURED)
+    world.run(("tracker",), idle_s=world.settings.saga_deadline_ms / 1000 + 10)
+
+    row = world.loop.run_until_complete(world.stores.sagas.get("o-1"))
+    assert row is not None
+    assert json.loads(row.snapshot)["order"]["order_id"] == "o-1"

@@ -12,7 +12,8 @@ from agents.adapters.memory_log import MemoryLog
 from agents.adapters.memory_stores import MemoryLedger
 from agents.kernel.errors import LogUnavailable, StoreUnavailable
 from agents.kernel.ports import Outgoing
-from agents.kernel.protocol import Reply, Request
+from agents.kernel.protocol import Finish, Reply, Request
+from tests.simulation.acts import decide
 from tests.simulation.orders import as_bytes, order_body
 from tests.simulation.world import World
 
@@ -116,3 +117,46 @@ def test_a_store_that_has_forgotten_everything_is_not_believed(world: World) -> 
 
     assert set(world.balance().orders) - {""} == {"o-1"}
     assert "store" in world.nodes[-1].host.parts.health.troubles
+
+
+class BuggyLedger(AwayLedger):
+    """A ledger whose client fails in a way that nobody foresaw, a number of times."""
+
+    def __init__(self, world: World, times: int) -> None:
+        super().__init__(world, after=10**9)
+        self._times = times
+
+    async def apply(self, requests: Sequence[Request]) -> list[Reply]:
+        ours = isinstance(requests[0], Finish) and requests[0].step == "capture"
+        if ours and self._times:
+            self._times -= 1
+            raise ValueError("a library's bad moment")
+        return await super().apply(requests)
+
+
+def test_a_bug_that_passes_costs_time_only(world: World) -> None:
+    """The capture was made, its outcome could not be stored once: it is found under its key."""
+    world.ledger = cast("MemoryLedger", BuggyLedger(world, times=2))
+    world.submit(order_body("o-1"))
+    world.run()
+
+    assert world.report().completed == 1
+    assert world.report().balanced
+
+
+def test_a_bug_that_stays_is_a_letter_about_the_order_and_its_money(world: World) -> None:
+    """Step, order and what is owed stand in the letter; a replay heals it."""
+    ledger = BuggyLedger(world, times=10**9)
+    world.ledger = cast("MemoryLedger", ledger)
+    world.submit(order_body("o-1"))
+    world.run()
+    letter = world.letters().open()[0]
+    assert (letter.step, letter.order_id) == ("capture", "o-1")
+    assert letter.owed.money is not None
+
+    ledger._times = 0
+    decide(world, letter, "replay")
+    world.run()
+
+    assert world.report().completed == 1
+    assert world.report().balanced
