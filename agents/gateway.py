@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from agents.kernel.agent import Agent, StepContext, intake, retriable
 from agents.kernel.codec import Trigger
-from agents.kernel.submission import Submission
+from agents.kernel.submission import Submission, json_pointer
 from schemas.events import OrderCancelRequested, OrderPlaced, OrderRejected
 from schemas.order import Order, OrderRequest
 
@@ -80,16 +80,10 @@ def read_order(submission: Submission) -> Order:
 
 def _errors(error: ValidationError) -> tuple[dict[str, str], ...]:
     found: list[Any] = error.errors(include_url=False, include_input=False)[:ERRORS_MAX]
-    return tuple({"pointer": _pointer(e["loc"]), "detail": _detail(e)} for e in found)
+    return tuple({"pointer": json_pointer(e["loc"]), "detail": _detail(e)} for e in found)
 
 
 def _detail(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such field; remove it"
     return str(error["msg"]).removeprefix("Value error, ")
-
-
-def _pointer(place: tuple[int | str, ...]) -> str:
-    """A JSON pointer (RFC 6901); the empty one is the whole order."""
-    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in place)
-    return "".join(f"/{part}" for part in parts)

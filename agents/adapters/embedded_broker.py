@@ -7,8 +7,9 @@ systems is harmless and goes to the log with everything else that it prints.
 
 Two things it does otherwise than Apache Kafka, and whoever uses it must know:
 
-- It never expires a silent member. A consumer that was killed blocks its group for ever, so the
-  supervisor calls `forget_members` for the group of a child that died.
+- It never expires a silent member. A consumer that was killed blocks its group for ever, unless
+  its successor bears the same static name (`CHORALE_INSTANCE`, which `chorale up` sets), or
+  `forget_members` is called for the group.
 - A metadata request for an unknown topic makes that topic, with one partition. So all topics are
   created before anybody subscribes or produces.
 """

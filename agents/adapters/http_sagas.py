@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import Request, Response
@@ -37,6 +37,7 @@ from agents.kernel.codec import Trigger, iso_time, unpack
 from agents.kernel.ports import SagaRow
 from agents.kernel.protocol import Read, StepRecord
 from agents.kernel.routing import Job
+from agents.kernel.submission import json_pointer
 from schemas import envelope
 from schemas.events import EVENTS, OrderPlaced
 from schemas.order import Id, Order
@@ -181,15 +182,10 @@ def _cancel_request(fields: Mapping[str, object]) -> CancelRequest:
         return CancelRequest.model_validate(fields)
     except ValidationError as error:
         errors = [
-            {"pointer": _pointer(e["loc"]), "detail": e["msg"]}
+            {"pointer": json_pointer(e["loc"]), "detail": e["msg"]}
             for e in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise Refusal(INVALID, errors=errors) from error
-
-
-def _pointer(place: Sequence[int | str]) -> str:
-    """RFC 6901."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
 
 
 def _deadline_ms(row: SagaRow | None, placed: _Placed | None) -> int:

@@ -56,11 +56,6 @@ class Consumer:
         self._stopping.set()
         self._room.set()
 
-    @property
-    def in_flight(self) -> int:
-        """Records handed out and not settled."""
-        return self._watermarks.unsettled
-
     def settle(self, record: Record) -> None:
         """The record needs nothing more; ignored if its assignment is over."""
         if record.generation == self.generation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,11 @@ def submission_of(record: Record) -> Submission:
         return Submission(order_id_of(customer, key), customer, body)
     place = f"{record.topic}:{record.partition}:{record.offset}"
     return Submission(f"o-{hashlib.sha256(place.encode()).hexdigest()[:24]}", customer, body)
+
+
+def json_pointer(place: Sequence[int | str]) -> str:
+    """RFC 6901: where in a body; the empty pointer is all of it."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
 
 
 def parse_body(value: bytes | None) -> dict[str, Any]:
